@@ -1,0 +1,90 @@
+"""Every error the product raises on purpose.
+
+Each message says where, what, and what to do next, on one line. A library's own exception is
+translated once, at the module that is the home of that library.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a file or frame has no embedding; stored in the gallery and shown for queries alike."""
+
+    NOT_AN_IMAGE = "not_an_image"
+    NON_IMAGE_DICOM = "non_image_dicom"
+    UNSUPPORTED_CODEC = "unsupported_codec"
+    TRUNCATED = "truncated"
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    DECODE_TIMEOUT = "decode_timeout"
+    BLANK_IMAGE = "blank_image"
+    LABEL_OR_LOCALIZER = "label_or_localizer"
+    UNREADABLE = "unreadable"
+    DUPLICATE_INSTANCE = "duplicate_instance"
+
+
+class MedSiglipSearchError(Exception):
+    """The base of all errors below; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class Unreadable(MedSiglipSearchError):
+    """A file or frame that cannot become a picture.
+
+    The message holds no path and no text from the file: either can name a patient.
+    """
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class EncoderUnavailable(MedSiglipSearchError):
+    """An encoder that is unknown, gated, incomplete or of another architecture."""
+
+
+class InvalidQuery(MedSiglipSearchError):
+    """A query, filter or count that cannot be answered as it stands."""
+
+    exit_code = 2
+
+
+class ArchiveNotFound(MedSiglipSearchError):
+    """An archive that does not exist or holds no file."""
+
+    exit_code = 2
+
+
+class InvalidMetadata(MedSiglipSearchError):
+    """A sidecar table that cannot be joined to the archive."""
+
+    exit_code = 2
+
+
+class GalleryError(MedSiglipSearchError):
+    """The base of all errors about the store."""
+
+
+class GalleryNotFound(GalleryError):
+    """No gallery at this path, or something else stands there."""
+
+    exit_code = 2
+
+
+class GalleryDamaged(GalleryError):
+    """A gallery whose files do not hold what they must."""
+
+    exit_code = 4
+
+
+class GalleryLocked(GalleryError):
+    """Another process is writing to the gallery."""
+
+    exit_code = 5
+
+
+class GalleryMismatch(GalleryError):
+    """A gallery of another encoder, preprocessing or format version."""
+
+    exit_code = 6

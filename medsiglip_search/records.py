@@ -1,0 +1,138 @@
+"""The values that travel between the stages; all frozen.
+
+Arrays are the one thing they hold that Python cannot freeze: whoever receives one does not write to it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from medsiglip_search.errors import Reason
+
+Value = str | int | float | bool | None
+"""What one cell of a metadata column holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessSpec:
+    """How a picture becomes the encoder's input; stored in the gallery and compared at every open.
+
+    fit: "pad" adds zeros to a square, picture in the middle; "stretch" ignores the aspect.
+    resample: "tf_bilinear" is TensorFlow's bilinear kernel without antialiasing.
+    mean, std: of pixels scaled to 0..1.
+    """
+
+    size: int = 448
+    fit: Literal["pad", "stretch"] = "pad"
+    resample: Literal["tf_bilinear", "bicubic"] = "tf_bilinear"
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What is worth searching by; None where the file does not say.
+
+    `patient`, `study`, `series` and `instance` are the file's own identifiers in a `Picture`, and keyed
+    pseudonyms from the gallery on.
+    """
+
+    modality: str | None = None
+    body_part: str | None = None
+    laterality: str | None = None
+    view_position: str | None = None
+    manufacturer: str | None = None
+    year: int | None = None
+    patient: str | None = None
+    study: str | None = None
+    series: str | None = None
+    instance: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One decoded frame.
+
+    pixels: (rows, columns, 3) uint8 RGB, upright, as a reader would look at it.
+    flags: what had to be assumed on the way, such as "window_fallback".
+    """
+
+    pixels: np.ndarray
+    frame: int = 0
+    attributes: Attributes = Attributes()
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One embedded frame of the gallery, without its embedding and thumbnail.
+
+    columns: what a sidecar table added (`report`, `findings`, anything).
+    """
+
+    image_id: int
+    archive: str
+    uri: str
+    frame: int
+    source_digest: str
+    pixel_digest: str
+    size: int
+    mtime_ns: int
+    rows: int
+    columns: int
+    attributes: Attributes = Attributes()
+    flags: tuple[str, ...] = ()
+    sidecar: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer to a query.
+
+    score: cosine with the query, higher is closer.
+    relevance: standard deviations by which the score stands above this query's scores on a random
+        sample of the gallery.
+    rank: 1 is best.
+    """
+
+    instance: Instance
+    score: float
+    relevance: float
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """How well one label fits one image.
+
+    score: cosine, or for present against absent the difference of two, higher is closer.
+    probability: of the softmax over the options; not a probability of disease.
+    """
+
+    label: str
+    score: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A file or frame without an embedding, and why. frame is None where the whole file is meant."""
+
+    uri: str
+    frame: int | None
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryMeta:
+    """What gallery.json holds: one encoder and one preprocessing for all rows."""
+
+    encoder: str
+    revision: str
+    weights_digest: str
+    dim: int
+    spec: PreprocessSpec
+    format_version: int = 1
