@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
 
 import numpy as np
 
 from medsiglip_search.demo.drawing import DRAW
 from medsiglip_search.demo.drawing.canvas import Box, Rng
-from medsiglip_search.demo.findings import BY_CODE, MODALITIES, SIDES, Finding, Modality, Sign
+from medsiglip_search.demo.findings import MODALITIES, SIDES, Finding, Modality, Side, Sign
 from medsiglip_search.images.windows import Window, render_ct, render_grey
 
 IMAGES_PER_PATIENT = 4
 _STUDY_SIZES = ((2, 2), (1, 3), (3, 1), (2, 2), (4,), (2, 1, 1))
 _SECOND_FINDING = {"CR": 0.25, "CT": 0.15, "OP": 0.2, "DMS": 0.0, "SM": 0.15}
+
+Card = tuple[Modality, Finding | None]
+CARDS: list[Card] = [(modality, finding) for modality in MODALITIES for finding in (None, *modality.findings)]
+"""What a study can be about; None is a normal one."""
 
 CHEST_WINDOW = Window(0, 4095)
 """The window that the radiographs are written with: all 12 bits."""
@@ -98,22 +101,17 @@ def render(modality: str, values: np.ndarray) -> np.ndarray:
     return render_ct(values) if modality == "CT" else values
 
 
-def _sign(
-    rng: Rng, finding: Finding, side: str, away_from: tuple[float, float] | None = None
-) -> Sign:
+def _sign(rng: Rng, finding: Finding, side: Side, away_from: tuple[float, float] | None = None) -> Sign:
     x, y = (float(v) for v in rng.random(2))
     if away_from:
         x, y = (1 - away_from[0] > 0.5) * 0.6 + 0.4 * x, (1 - away_from[1] > 0.5) * 0.6 + 0.4 * y
-    return Sign(finding.name, side if finding.sided else None, float(rng.random()), (x, y))  # type: ignore[arg-type]
+    return Sign(finding.name, side if finding.sided else None, float(rng.random()), (x, y))
 
 
-def _deck(rng: Rng) -> Iterator[tuple[Modality, Finding | None]]:
-    """Yield (modality, finding or None) for ever, each once before any comes again."""
-    cards: list[tuple[Modality, Finding | None]] = []
-    for modality in MODALITIES:
-        cards += zip(repeat(modality), chain((None,), modality.findings), strict=False)
+def _deck(rng: Rng) -> Iterator[Card]:
+    """Yield cards for ever, each once before any comes again."""
     while True:
-        yield from (cards[index] for index in rng.permutation(len(cards)))
+        yield from (CARDS[index] for index in rng.permutation(len(CARDS)))
 
 
 def labels_of(signs: Sequence[Sign]) -> list[str]:
@@ -125,6 +123,3 @@ def without_side(label: str) -> str:
     """Return the finding's name without its side."""
     side, _, finding = label.partition(" ")
     return finding if side in SIDES else label
-
-
-__all__ = ["BY_CODE", "CHEST_WINDOW", "Drawing", "Study", "draw_signs", "draw_study", "plan", "render"]

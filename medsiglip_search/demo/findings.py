@@ -22,7 +22,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Modality:
-    """One way of taking pictures. code: DICOM's (PS3.3 C.7.3.1.1.1)."""
+    """One way of taking pictures.
+
+    code: DICOM's (PS3.3 C.7.3.1.1.1). normal: wordings for a picture without findings, its label first.
+    """
 
     code: str
     name: str
@@ -66,20 +69,30 @@ MODALITIES: tuple[Modality, ...] = (
         ),
         (
             Finding(
-                "pleural effusion", ("pleural effusion", "pleural fluid", "effusion at the lung base"), sided=True
+                "pleural effusion",
+                ("pleural effusion", "pleural fluid", "effusion at the lung base"),
+                sided=True,
             ),
-            Finding("pneumothorax", ("pneumothorax", "collapsed lung", "air in the pleural space"), sided=True),
+            Finding(
+                "pneumothorax", ("pneumothorax", "collapsed lung", "air in the pleural space"), sided=True
+            ),
             Finding(
                 "consolidation",
                 ("consolidation", "airspace consolidation", "patchy airspace opacity", "pneumonia"),
                 sided=True,
             ),
             Finding(
-                "pulmonary nodule", ("pulmonary nodule", "lung nodule", "solitary nodule", "round lung lesion"), sided=True
+                "pulmonary nodule",
+                ("pulmonary nodule", "lung nodule", "solitary nodule", "round lung lesion"),
+                sided=True,
             ),
-            Finding("pacemaker", ("pacemaker", "cardiac device", "implanted pacemaker with lead"), sided=True),
+            Finding(
+                "pacemaker", ("pacemaker", "cardiac device", "implanted pacemaker with lead"), sided=True
+            ),
             Finding("cardiomegaly", ("cardiomegaly", "enlarged heart", "enlarged cardiac silhouette")),
-            Finding("hilar enlargement", ("hilar enlargement", "bilateral hilar lymphadenopathy", "enlarged hila")),
+            Finding(
+                "hilar enlargement", ("hilar enlargement", "bilateral hilar lymphadenopathy", "enlarged hila")
+            ),
         ),
     ),
     Modality(
@@ -98,7 +111,11 @@ MODALITIES: tuple[Modality, ...] = (
                 ("intracerebral hemorrhage", "intraparenchymal bleed", "hyperdense brain hematoma"),
                 sided=True,
             ),
-            Finding("infarct", ("infarct", "ischemic stroke", "hypodense infarction", "ischemic infarct"), sided=True),
+            Finding(
+                "infarct",
+                ("infarct", "ischemic stroke", "hypodense infarction", "ischemic infarct"),
+                sided=True,
+            ),
             Finding(
                 "subdural hematoma",
                 ("subdural hematoma", "subdural collection", "crescent shaped subdural bleed"),
@@ -116,13 +133,27 @@ MODALITIES: tuple[Modality, ...] = (
         "OP",
         "fundus photograph",
         ("fundus photograph", "retinal photograph", "photograph of the fundus", "color fundus image"),
-        ("normal fundus photograph", "normal fundus", "healthy retina", "no retinopathy and a healthy optic disc"),
         (
-            Finding("retinal hemorrhage", ("retinal hemorrhage", "blot hemorrhages", "bleeding in the retina")),
+            "normal fundus photograph",
+            "normal fundus",
+            "healthy retina",
+            "no retinopathy and a healthy optic disc",
+        ),
+        (
+            Finding(
+                "retinal hemorrhage", ("retinal hemorrhage", "blot hemorrhages", "bleeding in the retina")
+            ),
             Finding("hard exudates", ("hard exudates", "ring of hard exudates", "yellow lipid exudates")),
-            Finding("glaucomatous cupping", ("glaucomatous cupping", "enlarged optic cup", "optic disc cupping")),
-            Finding("cotton wool spots", ("cotton wool spots", "fluffy white retinal patches", "soft exudates")),
-            Finding("laser scars", ("laser scars", "panretinal photocoagulation scars", "laser burns in the periphery")),
+            Finding(
+                "glaucomatous cupping", ("glaucomatous cupping", "enlarged optic cup", "optic disc cupping")
+            ),
+            Finding(
+                "cotton wool spots", ("cotton wool spots", "fluffy white retinal patches", "soft exudates")
+            ),
+            Finding(
+                "laser scars",
+                ("laser scars", "panretinal photocoagulation scars", "laser burns in the periphery"),
+            ),
         ),
     ),
     Modality(
@@ -133,7 +164,10 @@ MODALITIES: tuple[Modality, ...] = (
         (
             Finding("melanoma", ("melanoma", "malignant melanoma", "asymmetric irregular pigmented lesion")),
             Finding("nevus", ("nevus", "benign melanocytic nevus", "common mole", "symmetric brown mole")),
-            Finding("seborrheic keratosis", ("seborrheic keratosis", "keratosis with milia like cysts", "waxy keratosis")),
+            Finding(
+                "seborrheic keratosis",
+                ("seborrheic keratosis", "keratosis with milia like cysts", "waxy keratosis"),
+            ),
             Finding("basal cell carcinoma", ("basal cell carcinoma", "pearly lesion with branching vessels")),
             Finding("hemangioma", ("hemangioma", "vascular lesion with red lacunae", "cherry angioma")),
         ),
@@ -142,11 +176,21 @@ MODALITIES: tuple[Modality, ...] = (
         "SM",
         "histology tile",
         ("histology tile", "histopathology", "hematoxylin and eosin section", "microscopy of tissue"),
-        ("normal tissue", "normal glandular tissue", "histology without abnormality", "regular glands and stroma"),
         (
-            Finding("carcinoma", ("carcinoma", "invasive tumor cells", "crowded atypical nuclei", "malignant epithelium")),
+            "normal tissue",
+            "normal glandular tissue",
+            "histology without abnormality",
+            "regular glands and stroma",
+        ),
+        (
+            Finding(
+                "carcinoma",
+                ("carcinoma", "invasive tumor cells", "crowded atypical nuclei", "malignant epithelium"),
+            ),
             Finding("necrosis", ("necrosis", "necrotic tissue", "area of cell death")),
-            Finding("lymphocytic infiltrate", ("lymphocytic infiltrate", "lymphocytes", "chronic inflammation")),
+            Finding(
+                "lymphocytic infiltrate", ("lymphocytic infiltrate", "lymphocytes", "chronic inflammation")
+            ),
             Finding("mucin pool", ("mucin pool", "extracellular mucin", "lake of mucus")),
             Finding("fibrosis", ("fibrosis", "fibrotic scar tissue", "dense collagen bands")),
         ),
@@ -154,8 +198,3 @@ MODALITIES: tuple[Modality, ...] = (
 )
 
 BY_CODE = {modality.code: modality for modality in MODALITIES}
-
-
-def normal_label(modality: Modality) -> str:
-    """The name that stands for "none of the findings" beside the findings of a modality."""
-    return f"normal {modality.name}"

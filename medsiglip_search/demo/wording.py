@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medsiglip_search.demo.drawing.canvas import Rng
-from medsiglip_search.demo.findings import MODALITIES, Finding, Modality, Sign
+from medsiglip_search.demo.findings import MODALITIES, SIDES, Finding, Modality, Sign
 
 _PRESENT = (
     "{f}",
@@ -92,7 +92,7 @@ def statement(rng: Rng, modality: Modality, signs: Sequence[Sign]) -> Statement:
         absent = frozenset(finding.name for finding in modality.findings)
         return Statement(str(rng.choice(modality.normal)), modality.code, absent=absent)
     if signs and kind < 0.85:
-        sign = signs[rng.integers(len(signs))]
+        sign = signs[int(rng.integers(len(signs)))]
         text, present = _present(rng, modality, sign)
         if kind < 0.75:
             return Statement(text, modality.code, present)
@@ -102,8 +102,23 @@ def statement(rng: Rng, modality: Modality, signs: Sequence[Sign]) -> Statement:
     return Statement(negation, modality.code, absent=absent)
 
 
-def atoms_of(modality: Modality, signs: Sequence[Sign]) -> set[str]:
-    """Return all that can be said in one word of a picture: findings, with side, with size, modality."""
+def canonical(rng: Rng) -> list[Statement]:
+    """Return a text for every finding, on each side where it has one, and for every normal picture."""
+    said = []
+    for modality in MODALITIES:
+        absent = frozenset(finding.name for finding in modality.findings)
+        said.append(Statement(str(rng.choice(modality.normal)), modality.code, absent=absent))
+        for finding in modality.findings:
+            atom = frozenset({finding.name})
+            said.append(Statement(str(rng.choice(finding.phrases)), modality.code, atom))
+            for side in SIDES if finding.sided else ():
+                text = str(rng.choice(_SIDED)).format(s=side, f=rng.choice(finding.phrases))
+                said.append(Statement(text, modality.code, atom | {f"{side} {finding.name}"}))
+    return said
+
+
+def atoms_of(signs: Sequence[Sign]) -> set[str]:
+    """Return what a picture shows: each finding, with its side, with its size."""
     atoms = set()
     for sign in signs:
         atoms |= {sign.finding, sign.label, f"{sign.size} {sign.finding}"}
@@ -120,9 +135,11 @@ def truth(statements: Sequence[Statement], pictures: Sequence[tuple[Modality, Se
     for row, each in enumerate(statements):
         said_present[row, [_ATOMS[atom] for atom in each.present]] = 1
         said_absent[row, [_ATOMS[atom] for atom in each.absent]] = 1
-    for row, (modality, signs) in enumerate(pictures):
-        shown[row, [_ATOMS[atom] for atom in atoms_of(modality, signs)]] = 1
-    same = np.array([each.modality for each in statements])[:, None] == np.array([m.code for m, _ in pictures])
+    for row, (_, signs) in enumerate(pictures):
+        shown[row, [_ATOMS[atom] for atom in atoms_of(signs)]] = 1
+    same = np.array([each.modality for each in statements])[:, None] == np.array(
+        [m.code for m, _ in pictures]
+    )
     holds = (said_present @ shown.T == said_present.sum(axis=1, keepdims=True)) & (said_absent @ shown.T == 0)
     return same & holds
 
@@ -170,7 +187,9 @@ def _capital(text: str) -> str:
 def _all_atoms() -> dict[str, int]:
     names = [finding.name for modality in MODALITIES for finding in modality.findings]
     prefixes = ("", "left ", "right ", "small ", "moderate ", "large ")
-    return {prefix + name: index for index, (name, prefix) in enumerate((n, p) for n in names for p in prefixes)}
+    return {
+        prefix + name: index for index, (name, prefix) in enumerate((n, p) for n in names for p in prefixes)
+    }
 
 
 _ATOMS = _all_atoms()

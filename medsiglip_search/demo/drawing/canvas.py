@@ -58,7 +58,9 @@ def blob(
     angle = np.arctan2(dy, dx)
     outline = np.ones(shape, np.float32)
     for harmonic in (2, 3, 5):
-        outline += (roughness / harmonic**0.5) * rng.uniform(-1, 1) * np.cos(harmonic * angle + rng.uniform(0, 6.28))
+        outline += (
+            (roughness / harmonic**0.5) * rng.uniform(-1, 1) * np.cos(harmonic * angle + rng.uniform(0, 6.28))
+        )
     return soft(np.sqrt(dx * dx + dy * dy) / (r * np.clip(outline, 0.3, 2)), edge)
 
 
@@ -92,7 +94,9 @@ def discs(shape: tuple[int, int], centres: np.ndarray, radii: np.ndarray) -> np.
     return np.asarray(picture, np.float32) / 255
 
 
-def paint(picture: np.ndarray, mask: np.ndarray, value: np.ndarray | float | tuple[float, float, float]) -> None:
+def paint(
+    picture: np.ndarray, mask: np.ndarray, value: np.ndarray | float | tuple[float, float, float]
+) -> None:
     """Lay a value or colour over the picture, in place, where mask is 1."""
     if picture.ndim == 3:
         mask = mask[..., None]

@@ -53,7 +53,9 @@ def draw(anatomy: Rng, rng: Rng, signs: Sequence[Sign]) -> tuple[np.ndarray, lis
     big_heart = any(sign.finding == "cardiomegaly" for sign in signs)
     grow = next((sign.extent for sign in signs if sign.finding == "cardiomegaly"), 0.0)
     heart_rx = 0.225 + 0.04 * grow if big_heart else anatomy.uniform(0.115, 0.14)
-    heart = ellipse(shape, middle + 0.3 * heart_rx, top + 0.17, heart_rx, 0.13 + 0.25 * (heart_rx - 0.12), -0.25, 0.1)
+    heart = ellipse(
+        shape, middle + 0.3 * heart_rx, top + 0.17, heart_rx, 0.13 + 0.25 * (heart_rx - 0.12), -0.25, 0.1
+    )
     paint(picture, heart, 0.70)
     ribs = np.zeros(shape, np.float32)
     for index in range(8):
@@ -62,7 +64,9 @@ def draw(anatomy: Rng, rng: Rng, signs: Sequence[Sign]) -> tuple[np.ndarray, lis
         ribs = np.maximum(ribs, np.clip(1.6 - arc / 0.008, 0, 1))
     picture += 0.055 * ribs * np.maximum(both, 0.3 * (picture > 0.3))
     for cx, slope in ((middle - 0.2, 0.22), (middle + 0.2, -0.22)):
-        clavicle = np.abs(y - (top - 0.27) - slope * (x - cx)) / 0.011 + 8 * np.clip(np.abs(x - cx) - 0.13, 0, 1)
+        clavicle = np.abs(y - (top - 0.27) - slope * (x - cx)) / 0.011 + 8 * np.clip(
+            np.abs(x - cx) - 0.13, 0, 1
+        )
         picture += 0.16 * np.clip(1.5 - clavicle, 0, 1)
     for cx in centre.values():
         inner = cx + (0.11 if cx < middle else -0.11)
@@ -96,7 +100,11 @@ def draw(anatomy: Rng, rng: Rng, signs: Sequence[Sign]) -> tuple[np.ndarray, lis
             inner = radius(shape, cx - outward * shift, top + 0.8 * shift, lung_rx * 0.95, lung_ry * 0.97)
             mask = lung * (1 - soft(inner, 0.06)) * (outward * (x - cx) > -0.06)
             paint(picture, mask, 0.04)
-            paint(picture, lung * np.clip(1.4 - np.abs(inner - 1) / 0.035, 0, 1) * (outward * (x - cx) > -0.06), 0.62)
+            paint(
+                picture,
+                lung * np.clip(1.4 - np.abs(inner - 1) / 0.035, 0, 1) * (outward * (x - cx) > -0.06),
+                0.62,
+            )
         elif sign.finding == "consolidation":
             r = 0.065 + 0.045 * sign.extent
             at_x = cx + outward * (0.05 * sign.place[0] - 0.02)

@@ -12,7 +12,10 @@ def draw(anatomy: Rng, rng: Rng, signs: Sequence[Sign]) -> tuple[np.ndarray, lis
     """Return (240, 320, 3) uint8 RGB and a box for each sign."""
     shape = (240, 320)
     tone = anatomy.uniform(0.0, 1.0)
-    skin = np.array([0.90, 0.72, 0.60], np.float32) * (1 - tone) + np.array([0.74, 0.52, 0.40], np.float32) * tone
+    skin = (
+        np.array([0.90, 0.72, 0.60], np.float32) * (1 - tone)
+        + np.array([0.74, 0.52, 0.40], np.float32) * tone
+    )
     picture = np.empty((*shape, 3), np.float32)
     picture[:] = skin
     picture += (0.02 * smooth_noise(rng, shape, 6) + 0.015 * smooth_noise(rng, shape, 50))[..., None]
@@ -28,7 +31,9 @@ def draw(anatomy: Rng, rng: Rng, signs: Sequence[Sign]) -> tuple[np.ndarray, lis
             uneven = smooth_noise(rng, shape, 9)[..., None]
             paint(picture, mask, np.array([0.26, 0.14, 0.10], np.float32) + 0.10 * uneven)
             veil_x, veil_y = at_x + rng.uniform(-0.5, 0.5) * r, at_y + rng.uniform(-0.5, 0.5) * r
-            paint(picture, 0.8 * mask * blob(rng, shape, veil_x, veil_y, 0.5 * r, 0.4, 0.6), (0.42, 0.47, 0.60))
+            paint(
+                picture, 0.8 * mask * blob(rng, shape, veil_x, veil_y, 0.5 * r, 0.4, 0.6), (0.42, 0.47, 0.60)
+            )
             paint(picture, 0.9 * mask * discs(shape, scatter[:14], np.full(14, 0.012)), (0.05, 0.03, 0.03))
         elif sign.finding == "nevus":
             mask = blob(rng, shape, at_x, at_y, r * 0.85, 0.06, 0.3)
@@ -54,7 +59,11 @@ def draw(anatomy: Rng, rng: Rng, signs: Sequence[Sign]) -> tuple[np.ndarray, lis
             mask = blob(rng, shape, at_x, at_y, r * 0.8, 0.12, 0.1)
             paint(picture, 0.9 * mask, (0.74, 0.22, 0.25))
             for spot_x, spot_y in scatter[:9]:
-                paint(picture, 0.9 * mask * blob(rng, shape, spot_x, spot_y, 0.26 * r, 0.1, 0.2), (0.50, 0.03, 0.10))
+                paint(
+                    picture,
+                    0.9 * mask * blob(rng, shape, spot_x, spot_y, 0.26 * r, 0.1, 0.2),
+                    (0.50, 0.03, 0.10),
+                )
         else:
             raise ValueError(f"dermoscopy cannot show {sign.finding}")
         boxes.append(box_of(mask))

@@ -43,11 +43,15 @@ def draw(anatomy: Rng, rng: Rng, signs: Sequence[Sign]) -> tuple[np.ndarray, lis
             t = np.linspace(0, 1, 20)
             reach = rng.uniform(0.55, 0.75) if spread > 0.2 else rng.uniform(0.3, 0.45)
             px = disc_x - nasal * reach * t + nasal * 0.15 * np.sin(t * 3) * (spread < 0.2)
-            py = disc_y + vertical * (spread * 1.25 * np.sin(t * 2.2) + 0.012 * np.sin(t * 11 + rng.uniform(0, 6)))
+            py = disc_y + vertical * (
+                spread * 1.25 * np.sin(t * 2.2) + 0.012 * np.sin(t * 11 + rng.uniform(0, 6))
+            )
             vessels.append((np.stack([px, py], axis=1), width))
     paint(picture, 0.75 * strokes(shape, vessels) * inside, (0.40, 0.09, 0.05))
     disc_r = 0.062
-    paint(picture, ellipse(shape, disc_x, disc_y, disc_r, disc_r * aspect * 1.08, edge=0.2), (0.93, 0.72, 0.42))
+    paint(
+        picture, ellipse(shape, disc_x, disc_y, disc_r, disc_r * aspect * 1.08, edge=0.2), (0.93, 0.72, 0.42)
+    )
     grow = next((sign.extent for sign in signs if sign.finding == "glaucomatous cupping"), None)
     cup_r = disc_r * (anatomy.uniform(0.25, 0.38) if grow is None else 0.80 + 0.10 * grow)
     cup = ellipse(shape, disc_x, disc_y, cup_r, cup_r * aspect * 1.08, edge=0.25)

@@ -84,7 +84,9 @@ def draw(anatomy: Rng, rng: Rng, signs: Sequence[Sign]) -> tuple[np.ndarray, lis
             paint(picture, mask * 0.95, 17.0 + 2 * smooth_noise(rng, shape, 16))
         elif sign.finding == "subdural hematoma":
             shift = 0.050 + 0.035 * sign.extent
-            brain_edge = radius(shape, cx - outward * shift, cy, rx - thickness, (ry - thickness) * 1.04, tilt)
+            brain_edge = radius(
+                shape, cx - outward * shift, cy, rx - thickness, (ry - thickness) * 1.04, tilt
+            )
             mask = inside * (1 - soft(brain_edge, 0.04)) * (outward * (x - cx) > 0.12)
             paint(picture, mask, rng.uniform(60, 70))
         elif sign.finding == "lytic skull lesion":

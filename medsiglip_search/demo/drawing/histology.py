@@ -47,15 +47,29 @@ def draw(anatomy: Rng, rng: Rng, signs: Sequence[Sign]) -> tuple[np.ndarray, lis
         mask = blob(rng, shape, at_x, at_y, r, 0.2, 0.1)
         if sign.finding == "carcinoma":
             paint(picture, 0.85 * mask, (0.78, 0.52, 0.72))
-            paint(picture, 0.95 * mask * discs(shape, *_packed(rng, 0.046, 0.012, (0.016, 0.026))), DARK_NUCLEUS)
+            paint(
+                picture, 0.95 * mask * discs(shape, *_packed(rng, 0.046, 0.012, (0.016, 0.026))), DARK_NUCLEUS
+            )
         elif sign.finding == "necrosis":
-            paint(picture, 0.95 * mask, np.array([0.88, 0.55, 0.62]) + 0.07 * smooth_noise(rng, shape, 40)[..., None])
+            paint(
+                picture,
+                0.95 * mask,
+                np.array([0.88, 0.55, 0.62]) + 0.07 * smooth_noise(rng, shape, 40)[..., None],
+            )
             debris = rng.uniform(0, 1, (110, 2))
             paint(picture, 0.6 * mask * discs(shape, debris, np.full(110, 0.004)), (0.35, 0.18, 0.35))
         elif sign.finding == "lymphocytic infiltrate":
-            paint(picture, 0.95 * mask * discs(shape, *_packed(rng, 0.026, 0.007, (0.0085, 0.0105))), (0.24, 0.16, 0.50))
+            paint(
+                picture,
+                0.95 * mask * discs(shape, *_packed(rng, 0.026, 0.007, (0.0085, 0.0105))),
+                (0.24, 0.16, 0.50),
+            )
         elif sign.finding == "mucin pool":
-            paint(picture, 0.95 * mask, np.array([0.80, 0.86, 0.95]) + 0.02 * smooth_noise(rng, shape, 10)[..., None])
+            paint(
+                picture,
+                0.95 * mask,
+                np.array([0.80, 0.86, 0.95]) + 0.02 * smooth_noise(rng, shape, 10)[..., None],
+            )
             islands = rng.uniform(0, 1, (5, 2))
             paint(picture, mask * discs(shape, islands, np.full(5, 0.022)), NUCLEUS)
         elif sign.finding == "fibrosis":
@@ -72,7 +86,9 @@ def draw(anatomy: Rng, rng: Rng, signs: Sequence[Sign]) -> tuple[np.ndarray, lis
     return np.clip(picture * 255, 0, 255).astype(np.uint8), boxes
 
 
-def _packed(rng: Rng, pitch: float, jitter: float, radii: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+def _packed(
+    rng: Rng, pitch: float, jitter: float, radii: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return centres (N, 2) on a shaken grid of that pitch, and radii (N,)."""
     ticks = np.arange(pitch / 2, 1, pitch)
     centres = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)

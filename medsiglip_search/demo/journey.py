@@ -1,0 +1,140 @@
+"""The quick start: the whole way from an archive to an explained result, on invented patients."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from medsiglip_search import images
+from medsiglip_search.demo.archive import METADATA, write_archive
+from medsiglip_search.demo.contact_sheet import Row, contact_sheet
+from medsiglip_search.demo.figures import Figures, labels_of, measure
+from medsiglip_search.encoders import Encoder
+from medsiglip_search.errors import InvalidQuery
+from medsiglip_search.explain import Explanation
+from medsiglip_search.explain.evidence import EvidenceExplainer
+from medsiglip_search.gallery import Gallery
+from medsiglip_search.records import Hit, Instance
+from medsiglip_search.search import Searcher
+
+TEXT_QUERY = "left pleural effusion"
+IMAGE_QUERY_FINDING = "melanoma"
+SHOWN_HITS = 6
+
+_STAMP = "demo.json"
+
+
+class Index(Protocol):
+    """Brings a gallery up to date with an archive and says what it did, as `index --json` ends."""
+
+    def __call__(self, gallery: Path, archive: Path, metadata: Path) -> dict[str, object]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where everything of the demo lies."""
+
+    archive: Path
+    metadata: Path
+    gallery: Path
+    contact_sheet: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the demo did and found. seconds: by step."""
+
+    places: Places
+    indexed: dict[str, object]
+    text_hits: Sequence[Hit]
+    image_query: Instance
+    image_hits: Sequence[Hit]
+    figures: Figures
+    explanation: Explanation
+    seconds: dict[str, float]
+
+
+def make_archive(
+    out: Path, seed: int, images: int, progress: Callable[[int], None] = lambda count: None
+) -> Places:
+    """Write the synthetic archive below `out`, unless the very same one lies there.
+
+    Raises InvalidQuery where `out` holds something that is not a demo's.
+    """
+    places = Places(out / "archive", out / "archive" / METADATA, out / "gallery", out / "contact_sheet.png")
+    stamp, wanted = out / _STAMP, {"seed": seed, "images": images}
+    if out.exists() and not out.is_dir():
+        raise InvalidQuery(f"{out}: a file stands where the demo would go. Pass --out with another folder.")
+    if stamp.is_file():
+        if json.loads(stamp.read_text()) == wanted:
+            progress(images)
+            return places
+        for folder in (places.archive, places.gallery):
+            shutil.rmtree(folder, ignore_errors=True)
+        stamp.unlink()
+    elif out.is_dir() and any(out.iterdir()):
+        raise InvalidQuery(f"{out}: not empty, and not written by the demo. Pass --out with another folder.")
+    write_archive(places.archive, seed, images, progress)
+    # Written last: a demo that was interrupted before this draws its archive again.
+    stamp.write_text(json.dumps(wanted) + "\n")
+    return places
+
+
+def run(places: Places, index: Index, encoder: Encoder) -> Result:
+    """Index the archive, ask by text and by image, label it, explain one result, draw the contact sheet."""
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "index"):
+        indexed = index(places.gallery, places.archive, places.metadata)
+    gallery = Gallery.open(places.gallery)
+    with _timed(seconds, "search"):
+        searcher = Searcher.open(places.gallery, encoder)
+        text_hits = searcher.search(text=TEXT_QUERY, top_k=SHOWN_HITS)
+        query = _query_image(gallery)
+        with images.open_image(Path(query.archive) / query.uri) as file:
+            picture = file.read(query.frame).pixels
+        own = str(query.attributes.patient)
+        image_hits = searcher.search(images=[picture], where=f"patient <> '{own}'", top_k=SHOWN_HITS)
+    with _timed(seconds, "label"):
+        figures = measure(gallery, encoder)
+    with _timed(seconds, "explain"):
+        explanation = EvidenceExplainer().explain(TEXT_QUERY, text_hits)
+    rows = [
+        _row(gallery, f'text: "{TEXT_QUERY}"', text_hits, {TEXT_QUERY}),
+        _row(gallery, "image, other patients", image_hits, set(labels_of(query))),
+    ]
+    rows[1] = Row(rows[1].title, rows[1].hits, rows[1].thumbnails, rows[1].right, picture)
+    contact_sheet("medsiglip-search demo: invented patients, drawn pictures", rows).save(places.contact_sheet)
+    return Result(places, indexed, text_hits, query, image_hits, figures, explanation, seconds)
+
+
+def result_json(result: Result) -> dict[str, object]:
+    """Return the figures of a result under the names that `demo --json` ends with."""
+    return {
+        **asdict(result.figures),
+        "indexed": result.indexed,
+        "explanation": asdict(result.explanation),
+        "seconds": result.seconds,
+        **{name: str(path) for name, path in asdict(result.places).items()},
+    }
+
+
+def _query_image(gallery: Gallery) -> Instance:
+    """Return the first image with the finding that the image query is about, or the first of all."""
+    image_ids = gallery.select(f"findings = '{IMAGE_QUERY_FINDING}'")
+    return gallery.instances([int((image_ids if len(image_ids) else gallery.select(None))[0])])[0]
+
+
+def _row(gallery: Gallery, title: str, hits: Sequence[Hit], wanted: set[str]) -> Row:
+    thumbnails = gallery.thumbnails([hit.instance.image_id for hit in hits])
+    return Row(title, hits, thumbnails, [bool(wanted & labels_of(hit.instance)) for hit in hits])
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    seconds[step] = round(time.monotonic() - started, 2)

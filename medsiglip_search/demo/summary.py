@@ -1,0 +1,52 @@
+"""What the demo tells people at its end."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from textwrap import wrap
+
+from medsiglip_search import terminal, wire
+from medsiglip_search.demo.journey import IMAGE_QUERY_FINDING, TEXT_QUERY, Result
+from medsiglip_search.records import Hit
+
+WIDTH = 100
+
+
+def lines(result: Result) -> Iterator[str]:
+    """Yield the demo's story, step by step, and the next command to type."""
+    places, figures = result.places, result.figures
+    yield f'Search by text: "{TEXT_QUERY}"'
+    yield from _hits(result.text_hits)
+    yield ""
+    yield f"Search by image: {result.image_query.uri} ({IMAGE_QUERY_FINDING}), among other patients"
+    yield from _hits(result.image_hits)
+    yield ""
+    yield f"Zero-shot labels and retrieval on all {figures.images} images, against the known findings"
+    yield from terminal.aligned(
+        [
+            ("  best label is right", f"{figures.label_top1:.3f}"),
+            ("  text to image, precision of the first 10", f"{figures.text_p10:.3f}"),
+            ("  image to image of other patients, precision of the first 10", f"{figures.image_p10:.3f}"),
+            ("  left told from right", f"{figures.side_top1:.3f}"),
+        ]
+    )
+    yield ""
+    yield f'Explanation of "{TEXT_QUERY}", from what is recorded about the hits'
+    for sentence in (result.explanation.summary, *result.explanation.warnings):
+        yield from wrap(sentence, WIDTH, initial_indent="  ", subsequent_indent="  ")
+    yield ""
+    yield from terminal.aligned(
+        [
+            ("archive", str(places.archive)),
+            ("gallery", str(places.gallery)),
+            ("contact sheet", str(places.contact_sheet)),
+        ]
+    )
+    gallery = shlex.quote(str(places.gallery))
+    yield ""
+    yield f"Next: medsiglip-search search {gallery} 'right pneumothorax' --where \"modality = 'CR'\""
+
+
+def _hits(hits: Sequence[Hit]) -> Iterator[str]:
+    rows = [terminal.hit_cells(wire.hit_json(hit)) for hit in hits]
+    for line in terminal.aligned([terminal.HIT_HEADER, *rows]):
+        yield f"  {line}"
