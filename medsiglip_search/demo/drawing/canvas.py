@@ -8,6 +8,8 @@ from PIL import Image, ImageDraw
 Rng = np.random.Generator
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels; x1 and y1 are just outside."""
+Point = tuple[float, float] | np.ndarray
+"""x, y in 0..1."""
 
 
 @lru_cache(maxsize=32)
@@ -70,6 +72,12 @@ def smooth_noise(rng: Rng, shape: tuple[int, int], cells: int) -> np.ndarray:
     coarse = rng.standard_normal((max(2, cells * rows // columns), cells)).astype(np.float32)
     picture = Image.fromarray(coarse).resize((columns, rows), Image.Resampling.BICUBIC)
     return np.asarray(picture) * 1.2
+
+
+def curve(start: Point, bend: Point, end: Point, points: int) -> np.ndarray:
+    """Return (points, 2) x, y along a quadratic Bézier curve; `bend` is its control point."""
+    t = np.linspace(0, 1, points)[:, None]
+    return (1 - t) ** 2 * np.asarray(start) + 2 * t * (1 - t) * np.asarray(bend) + t**2 * np.asarray(end)
 
 
 def strokes(shape: tuple[int, int], paths: list[tuple[np.ndarray, float]]) -> np.ndarray:
