@@ -18,7 +18,7 @@ K = 10
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Shares, 0..1.
+    """Shares, 0..1; None where the archive is too small to tell.
 
     label_top1: images whose best label, of the findings of their modality and "normal", is true.
     text_p10: relevant images among the first 10 hits of the name of a finding, with and without side.
@@ -27,10 +27,10 @@ class Figures:
     """
 
     images: int
-    label_top1: float
-    text_p10: float
-    image_p10: float
-    side_top1: float
+    label_top1: float | None
+    text_p10: float | None
+    image_p10: float | None
+    side_top1: float | None
 
 
 def measure(gallery: Gallery, encoder: Encoder) -> Figures:
@@ -66,35 +66,35 @@ def labels_of(instance: Instance) -> frozenset[str]:
 
 def _label_top1(
     instances: Sequence[Instance], embeddings: np.ndarray, truths: Sequence[frozenset[str]], encoder: Encoder
-) -> float:
+) -> float | None:
     right = []
     for modality in MODALITIES:
         rows = [row for row, each in enumerate(instances) if each.attributes.modality == modality.code]
         if rows:
             best = zero_shot(embeddings[rows], label_set(modality), encoder).best()
             right += [score.label in truths[row] for row, score in zip(rows, best, strict=True)]
-    return float(np.mean(right))
+    return _mean(right)
 
 
-def _text_p10(embeddings: np.ndarray, truths: Sequence[frozenset[str]], encoder: Encoder) -> float:
+def _text_p10(embeddings: np.ndarray, truths: Sequence[frozenset[str]], encoder: Encoder) -> float | None:
     queries = sorted(set().union(*truths))
     relevant = np.array([[query in truth for truth in truths] for query in queries])
-    return float(np.nanmean(precision_at_k(encoder.embed_texts(queries) @ embeddings.T, relevant, K)))
+    return _mean(precision_at_k(encoder.embed_texts(queries) @ embeddings.T, relevant, K))
 
 
 def _image_p10(
     instances: Sequence[Instance], embeddings: np.ndarray, truths: Sequence[frozenset[str]]
-) -> float:
+) -> float | None:
     names = sorted(set().union(*truths))
     # Two images are alike when they share a finding, whichever its side.
     shows = np.array([[name in truth and without_side(name) == name for name in names] for truth in truths])
     patients = np.array([str(instance.attributes.patient) for instance in instances])
     relevant = shows.astype(np.float32) @ shows.T.astype(np.float32) > 0
     others = patients[:, None] != patients[None, :]
-    return float(np.nanmean(precision_at_k(embeddings @ embeddings.T, relevant, K, others)))
+    return _mean(precision_at_k(embeddings @ embeddings.T, relevant, K, others))
 
 
-def _side_top1(embeddings: np.ndarray, truths: Sequence[frozenset[str]], encoder: Encoder) -> float:
+def _side_top1(embeddings: np.ndarray, truths: Sequence[frozenset[str]], encoder: Encoder) -> float | None:
     sided = [finding.name for modality in MODALITIES for finding in modality.findings if finding.sided]
     texts = encoder.embed_texts([f"{side} {name}" for name in sided for side in SIDES])
     scores = (embeddings @ texts.T).reshape(len(embeddings), len(sided), 2)
@@ -104,4 +104,10 @@ def _side_top1(embeddings: np.ndarray, truths: Sequence[frozenset[str]], encoder
             true = [f"{side} {name}" in truth for side in SIDES]
             if sum(true) == 1:
                 right.append(scores[row, column].argmax() == true.index(True))
-    return float(np.mean(right)) if right else float("nan")
+    return _mean(right)
+
+
+def _mean(shares: Sequence[float] | np.ndarray) -> float | None:
+    """Return the mean of what is not NaN, None where nothing is."""
+    told = [float(share) for share in shares if not np.isnan(share)]
+    return float(np.mean(told)) if told else None

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from medsiglip_search import terminal, wire
-from medsiglip_search.demo.journey import IMAGE_QUERY_FINDING, TEXT_QUERY, Result
+from medsiglip_search.demo.journey import TEXT_QUERY, Result
 from medsiglip_search.records import Hit
 
 WIDTH = 100
@@ -14,19 +14,24 @@ WIDTH = 100
 def lines(result: Result) -> Iterator[str]:
     """Yield the demo's story, step by step, and the next command to type."""
     places, figures = result.places, result.figures
+    yield f"Indexed {places.archive}"
+    for line in terminal.aligned(terminal.report_cells(result.indexed)):
+        yield f"  {line}"
+    yield ""
     yield f'Search by text: "{TEXT_QUERY}"'
     yield from _hits(result.text_hits)
     yield ""
-    yield f"Search by image: {result.image_query.uri} ({IMAGE_QUERY_FINDING}), among other patients"
+    query = str(result.image_query.sidecar.get("findings") or "normal").replace(";", ", ")
+    yield f"Search by image: {result.image_query.uri} ({query}), among other patients"
     yield from _hits(result.image_hits)
     yield ""
     yield f"Zero-shot labels and retrieval on all {figures.images} images, against the known findings"
     yield from terminal.aligned(
         [
-            ("  best label is right", f"{figures.label_top1:.3f}"),
-            ("  text to image, precision of the first 10", f"{figures.text_p10:.3f}"),
-            ("  image to image of other patients, precision of the first 10", f"{figures.image_p10:.3f}"),
-            ("  left told from right", f"{figures.side_top1:.3f}"),
+            ("  best label is right", _share(figures.label_top1)),
+            ("  text to image, precision of the first 10", _share(figures.text_p10)),
+            ("  image to image of other patients, precision of the first 10", _share(figures.image_p10)),
+            ("  left told from right", _share(figures.side_top1)),
         ]
     )
     yield ""
@@ -50,3 +55,7 @@ def _hits(hits: Sequence[Hit]) -> Iterator[str]:
     rows = [terminal.hit_cells(wire.hit_json(hit)) for hit in hits]
     for line in terminal.aligned([terminal.HIT_HEADER, *rows]):
         yield f"  {line}"
+
+
+def _share(share: float | None) -> str:
+    return "too few images" if share is None else f"{share:.3f}"

@@ -1,0 +1,28 @@
+# `make demo` and `make test` set everything up on a fresh machine and are quick when that is done.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint types
+
+demo: $(READY)
+	$(BIN)/medsiglip-search demo --out demo-output
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+# venv and pip both leave what is right alone, so an interrupted set-up is mended by the next one.
+$(READY): pyproject.toml constraints.txt
+	@echo 'Setting up $(VENV): once, some minutes and some gigabytes of downloads.'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

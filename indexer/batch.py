@@ -1,0 +1,178 @@
+"""Files on their way into the gallery: frames are embedded together, files are committed whole."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from indexer.reading import FileEnd, Frame
+from indexer.sources import Key
+from medsiglip_search.encoders import Encoder
+from medsiglip_search.errors import Reason, Unreadable
+from medsiglip_search.gallery import GalleryWriter
+from medsiglip_search.gallery_schema import RejectedFile
+from medsiglip_search.records import Instance, Rejected
+
+# Large pictures go to the encoder in smaller numbers.
+WAITING_BYTES = 256 << 20
+
+# Whichever comes first: how small the store's pieces may get, and how much a kill may cost.
+COMMIT_ROWS = 512
+COMMIT_SECONDS = 10.0
+
+Embedded = tuple[Instance, bytes, np.ndarray]
+"""An instance as it is stored, its thumbnail, its embedding (D,)."""
+
+
+@dataclass(slots=True)
+class _File:
+    """One file so far; complete when its end has come and none of its frames waits."""
+
+    waiting: int = 0
+    embedded: list[Embedded] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    end: FileEnd | None = None
+
+
+class Batch:
+    """What was read and is not committed yet, and a count of what was.
+
+    embedded: frames embedded so far; stored: those of them that are committed.
+    committed: files whose outcome is; unchanged: files found as the gallery knows them.
+    """
+
+    def __init__(
+        self, writer: GalleryWriter, encoder: Encoder, size: int, as_stored: Callable[[Instance], Instance]
+    ) -> None:
+        """Commit to `writer` what `encoder` embeds, `size` frames at once.
+
+        as_stored: makes of an instance as it was read what goes into the gallery.
+        """
+        self.committed: set[Key] = set()
+        self.unchanged: set[Key] = set()
+        self.embedded = self.stored = 0
+        self._writer = writer
+        self._encoder = encoder
+        self._size = size
+        self._as_stored = as_stored
+        self._waiting: list[Frame] = []
+        self._files: dict[Key, _File] = {}
+        self._rows = 0
+        self._committed_at = time.monotonic()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many frames wait as the encoder takes at once."""
+        waiting_bytes = sum(frame.pixels.nbytes for frame in self._waiting)
+        return len(self._waiting) >= self._size or waiting_bytes >= WAITING_BYTES
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to commit."""
+        return self._rows >= COMMIT_ROWS or time.monotonic() - self._committed_at >= COMMIT_SECONDS
+
+    def add(self, piece: Frame | FileEnd) -> None:
+        """Take the next frame, or the end of the file whose frames came last."""
+        self._rows += 1
+        if isinstance(piece, Frame):
+            self._file(piece.instance.archive, piece.instance.uri).waiting += 1
+            self._waiting.append(piece)
+        elif piece.unchanged:
+            self.unchanged.add(piece.entry.key)
+        else:
+            file = self._file(*piece.entry.key)
+            file.rejected += piece.rejected
+            file.end = piece
+
+    def embed(self) -> None:
+        """Embed the frames that wait."""
+        outcomes = _embed(self._encoder, [frame.pixels for frame in self._waiting])
+        for frame, outcome in zip(self._waiting, outcomes, strict=True):
+            read = frame.instance
+            file = self._file(read.archive, read.uri)
+            if isinstance(outcome, Unreadable):
+                file.rejected.append(Rejected(read.uri, read.frame, outcome.reason, str(outcome)))
+            else:
+                file.embedded.append((self._as_stored(read), frame.thumbnail, outcome))
+                self.embedded += 1
+            # Last, so that a file which Ctrl-C leaves half done still waits and is not committed.
+            file.waiting -= 1
+        self._waiting.clear()
+
+    def commit(self) -> None:
+        """Store the files that are complete."""
+        complete: list[Key] = []
+        embedded: list[Embedded] = []
+        rejected: list[RejectedFile] = []
+        for key, file in self._files.items():
+            if file.end is not None and not file.waiting:
+                complete.append(key)
+                frames, rejections = _outcome(file, file.end)
+                embedded += frames
+                rejected += rejections
+        instances = [instance for instance, _, _ in embedded]
+        thumbnails = [thumbnail for _, thumbnail, _ in embedded]
+        embeddings = np.array([embedding for _, _, embedding in embedded], np.float32)
+        shape = len(embedded), self._encoder.dim  # also where there is none
+        with _ctrl_c_held_back():
+            if complete:
+                self._writer.commit(instances, thumbnails, embeddings.reshape(shape), rejected)
+            self.stored += len(embedded)
+            self.committed.update(complete)
+            for key in complete:
+                del self._files[key]
+        self._rows = 0
+        self._committed_at = time.monotonic()
+
+    def _file(self, archive: str, uri: str) -> _File:
+        return self._files.setdefault((archive, uri), _File())
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Let Ctrl-C wait for the end: half a commit could be told neither from a whole one nor from none."""
+    # Only the main thread is interrupted, and only under this handler.
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+def _embed(encoder: Encoder, images: Sequence[np.ndarray]) -> list[np.ndarray | Unreadable]:
+    """Return for each picture its embedding, (D,) float32, or why the encoder has none for it."""
+    if not images:
+        return []
+    try:
+        return list(encoder.embed_images(images))
+    except Unreadable as error:
+        if len(images) == 1:
+            return [error]
+    # One of them spoils the batch.
+    return [outcome for image in images for outcome in _embed(encoder, [image])]
+
+
+def _outcome(file: _File, end: FileEnd) -> tuple[list[Embedded], list[RejectedFile]]:
+    """Return the embedded and the rejected frames of a complete file, or one rejection of it all."""
+    entry, frames, rejected = end.entry, file.embedded, file.rejected
+    if not frames:
+        rejected = [replace(rejected[0], frame=None)]
+    elif whole := [one for one in rejected if one.frame is None]:
+        frames, rejected = [], whole[:1]
+    # What could not be read may be readable tomorrow with the same size and time, so none are noted.
+    tried = all(one.frame is not None or one.reason != Reason.UNREADABLE for one in rejected)
+    state = (entry.size, entry.mtime_ns, end.source_digest) if tried else (0, 0, "")
+    return frames, [
+        RejectedFile(one.uri, one.frame, one.reason, one.message, entry.archive, *state) for one in rejected
+    ]

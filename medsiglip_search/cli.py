@@ -1,0 +1,301 @@
+"""The commands: each parses, calls, prints. The one module that reaches into `indexer`."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medsiglip_search import __version__, terminal, wire
+from medsiglip_search.errors import ArchiveNotFound, MedSiglipSearchError
+from medsiglip_search.terminal import note
+
+if TYPE_CHECKING:
+    from indexer.pipeline import IndexReport
+    from medsiglip_search.encoders import Encoder
+
+# What is heavy is imported inside the commands: help and typing mistakes are answered at once.
+
+EXIT_USAGE, EXIT_REJECTED, EXIT_INTERRUPTED = 2, 3, 130
+DEMO_ENCODER = "demo"
+
+app = typer.Typer(
+    help="Search medical image archives by text and by image. Not a medical device.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+GalleryPath = Annotated[
+    Path, typer.Argument(metavar="GALLERY", help="The gallery's folder.", show_default=False)
+]
+EncoderName = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MEDSIGLIP_ENCODER",
+        show_envvar=True,
+        help="demo, medsiglip, a checkpoint folder or a hub id; by default the gallery's own.",
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        envvar="MEDSIGLIP_DEVICE", show_envvar=True, show_default=True, help="auto, or as torch names it."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit with its code.
+
+    0 done; 1 failed; 2 usage; 3 done, but files stand rejected under --strict; 4 gallery damaged; 5 gallery
+    locked; 6 another encoder or format; 130 interrupted after a clean commit.
+    """
+    terminal.quieten_libraries()
+    try:
+        code = app(arguments, prog_name="medsiglip-search", standalone_mode=False)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" (see {context.command_path} --help)" if context else ""
+        code = _failed(error.format_message() + hint, error.exit_code)
+    except MedSiglipSearchError as error:
+        code = _failed(str(error), error.exit_code)
+    except OSError as error:
+        code = _failed(str(error), MedSiglipSearchError.exit_code)
+    sys.exit(code or 0)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(EXIT_USAGE)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for all that is made.")] = Path("demo-output"),
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other patients.")] = 0,
+    images: Annotated[int, typer.Option(min=1, help="Pictures in the archive.")] = 600,
+    archive_only: Annotated[bool, typer.Option("--archive-only", help="Stop after the archive.")] = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Go the whole way on invented patients.
+
+    An archive is drawn and indexed, searched by text and by image, labelled and explained.
+    """
+    from medsiglip_search.demo import journey, summary
+
+    with terminal.progress("Drawing") as show:
+        drawn = 0
+
+        def count(more: int) -> None:
+            nonlocal drawn
+            drawn += more
+            show(drawn, images, "pictures")
+
+        places = journey.make_archive(out, seed, images, count)
+    if archive_only:
+        files = {"archive": str(places.archive), "metadata": str(places.metadata)}
+        if as_json:
+            _print_json([files])
+        else:
+            _print_lines(terminal.aligned(list(files.items())))
+        return
+
+    from medsiglip_search.encoders import load_encoder
+
+    encoder = load_encoder(DEMO_ENCODER, device)
+
+    def index_archive(gallery: Path, archive: Path, metadata: Path) -> dict[str, object]:
+        return asdict(_index(gallery, [str(archive)], encoder, metadata=metadata))
+
+    result = journey.run(places, index_archive, encoder)
+    if as_json:
+        _print_json([journey.result_json(result)])
+    else:
+        _print_lines(summary.lines(result))
+        _say_what_demo_knows(encoder.name)
+
+
+@app.command()
+def index(
+    gallery: GalleryPath,
+    archives: Annotated[
+        list[str] | None, typer.Argument(metavar="ARCHIVE", help="Folders of images.", show_default=False)
+    ] = None,
+    encoder: EncoderName = None,
+    device: Device = "auto",
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures for the encoder at once.")] = None,
+    frames_per_instance: Annotated[
+        int, typer.Option(min=1, show_default=True, help="At most so many frames of a file, evenly spaced.")
+    ] = 16,
+    metadata: Annotated[
+        Path | None, typer.Option(help="CSV whose column path names files of the archive.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if a file stands rejected.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a gallery up to date with archives.
+
+    Makes the gallery where there is none. Files that did not change are not read again.
+    """
+    from indexer.pipeline import Interrupted, check_inputs
+    from medsiglip_search.encoders import load_encoder
+    from medsiglip_search.gallery import Gallery
+
+    if not archives:
+        raise ArchiveNotFound(f"no archive given; try {_command('index', gallery)} FOLDER_OF_IMAGES")
+    check_inputs(archives, metadata)
+    if encoder is None:
+        encoder = Gallery.open(gallery).meta.encoder if Gallery.exists(gallery) else DEMO_ENCODER
+    _say_what_demo_knows(encoder)
+    try:
+        report = _index(
+            gallery,
+            archives,
+            load_encoder(encoder, device),
+            batch_size=batch_size,
+            frames_per_instance=frames_per_instance,
+            metadata=metadata,
+        )
+    except Interrupted as interrupted:
+        _print_report(interrupted.report, gallery, as_json)
+        note("Interrupted; all that is counted above is kept. To go on, run the same command again.")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    _print_report(report, gallery, as_json)
+    if strict and report.rejected:
+        raise typer.Exit(EXIT_REJECTED)
+
+
+@app.command()
+def search(
+    gallery: GalleryPath,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What to look for.")] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="Images like this file; repeatable.")] = None,
+    like: Annotated[list[int] | None, typer.Option(help="Images like this image_id; repeatable.")] = None,
+    where: Annotated[str | None, typer.Option(help="SQL condition, such as \"modality = 'CT'\".")] = None,
+    top_k: Annotated[int, typer.Option(min=1, show_default=True, help="How many hits.")] = 10,
+    encoder: EncoderName = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Find images by text, by image, or by both.
+
+    All parts of a query count equally.
+    """
+    from medsiglip_search.search import Searcher
+
+    searcher = Searcher.open(gallery, encoder, device)
+    _say_what_demo_knows(searcher.encoder.name)
+    hits = searcher.search(text, images=image or (), like=like or (), where=where, top_k=top_k)
+    if as_json:
+        _print_json(map(wire.hit_json, hits))
+    else:
+        rows = [terminal.hit_cells(wire.hit_json(hit)) for hit in hits]
+        _print_lines(terminal.aligned([terminal.HIT_HEADER, *rows]) if rows else ["no image fits"])
+
+
+@app.command()
+def inspect(gallery: GalleryPath, as_json: AsJson = False) -> None:
+    """Show what a gallery holds."""
+    from medsiglip_search.gallery import Gallery
+
+    contents = wire.gallery_json(Gallery.open(gallery))
+    if as_json:
+        _print_json([contents])
+        return
+    _print_lines(terminal.aligned(terminal.gallery_cells(contents)))
+    _say_what_demo_knows(contents["encoder"])
+
+
+@app.command()
+def rejected(gallery: GalleryPath, as_json: AsJson = False) -> None:
+    """List the files without embedding, and why."""
+    from medsiglip_search.gallery import Gallery
+
+    rejections = map(wire.rejected_json, Gallery.open(gallery).rejected())
+    if as_json:
+        _print_json(rejections)
+        return
+    rows = [terminal.rejected_cells(one) for one in rejections]
+    _print_lines(terminal.aligned([("reason", "file", "why"), *rows]) if rows else ["nothing is rejected"])
+
+
+def _index(
+    path: Path,
+    archives: Sequence[str],
+    encoder: "Encoder",
+    *,
+    metadata: Path | None,
+    batch_size: int | None = None,
+    frames_per_instance: int = 16,
+) -> "IndexReport":
+    """Index into the gallery at `path`, made where there is none, and show the progress."""
+    from indexer.pipeline import index_archives
+    from medsiglip_search.gallery import Gallery
+    from medsiglip_search.records import GalleryMeta
+
+    if Gallery.exists(path):
+        gallery = Gallery.open(path)
+    else:
+        meta = GalleryMeta(encoder.name, encoder.revision, encoder.weights_digest, encoder.dim, encoder.spec)
+        gallery = Gallery.create(path, meta)
+    with terminal.progress("Indexing") as show:
+        return index_archives(
+            gallery,
+            archives,
+            encoder,
+            metadata=metadata,
+            batch_size=batch_size,
+            frames_per_instance=frames_per_instance,
+            progress=lambda now: show(now.files, now.total, f"{now.embedded} embedded"),
+        )
+
+
+def _print_report(report: "IndexReport", gallery: Path, as_json: bool) -> None:
+    if as_json:
+        _print_json([asdict(report)])
+        return
+    _print_lines(terminal.aligned(terminal.report_cells(asdict(report))))
+    if report.rejected:
+        print(f"Why:  {_command('rejected', gallery)}")
+    print(f"Next: {_command('search', gallery)} 'left pleural effusion'")
+
+
+def _print_json(objects: Iterable[dict[str, Any]]) -> None:
+    # In ASCII, so that neither the terminal's encoding nor a control character in a name gets in the way.
+    _print_lines(map(json.dumps, objects))
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def _say_what_demo_knows(encoder: str) -> None:
+    if encoder == DEMO_ENCODER:
+        note(
+            "The demo encoder knows synthetic pictures only; real ones need a gallery of --encoder medsiglip."
+        )
+
+
+def _command(name: str, gallery: Path) -> str:
+    return f"medsiglip-search {name} {shlex.quote(str(gallery))}"
+
+
+def _failed(message: str, exit_code: int) -> int:
+    note("error: " + " ".join(message.split()))
+    return exit_code

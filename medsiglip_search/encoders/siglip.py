@@ -1,0 +1,289 @@
+"""MedSigLIP, and every SigLIP of the published file layout, through transformers.
+
+Pictures and text go in as in training: the text padded to its full length, and no attention mask.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from transformers import (
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    SiglipModel,
+    SiglipTextConfig,
+    SiglipVisionConfig,
+)
+from transformers.utils import logging as transformers_logging
+
+from medsiglip_search.encoders.preprocess import preprocess
+from medsiglip_search.encoders.weights import Weights, read_weights
+from medsiglip_search.errors import EncoderUnavailable, Reason, Unreadable
+from medsiglip_search.records import PreprocessSpec
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LARGE = 100_000_000
+"""Parameters from which on bf16 pays, and from which on a CPU takes pictures one at a time."""
+
+
+class SiglipEncoder:
+    """A SigLIP checkpoint as an `Encoder`."""
+
+    def __init__(
+        self,
+        model: SiglipModel,
+        tokenizer: PreTrainedTokenizerBase,
+        spec: PreprocessSpec,
+        *,
+        name: str,
+        revision: str,
+        weights: Weights,
+    ) -> None:
+        self.name = name
+        self.revision = revision
+        self.weights_digest = weights.digest
+        self.spec = spec
+        self.dim = model.vision_model.config.hidden_size
+        # One at a time is the fastest that torch does with a large tower on a CPU.
+        self.batch_size = 1 if model.device.type == "cpu" and weights.parameters >= LARGE else 32
+        self.scale, self.bias = _pair_logit(weights)
+        self._model = model
+        self._tokenizer = tokenizer
+        self._text_length = model.text_model.config.max_position_embeddings
+
+    @torch.inference_mode()
+    def embed_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Return (N, D) float32 embeddings of (H, W, 3) uint8 pictures of any sizes, each row of L2 norm 1.
+
+        Raises Unreadable(malformed) when an embedding of these pictures is not finite.
+        """
+        rows = [np.empty((0, self.dim), np.float32)]
+        for chunk in _chunks(images, self.batch_size):
+            pixels = preprocess(chunk, self.spec, self._model.device).to(self._model.dtype)
+            rows.append(_unit(self._model.vision_model(pixel_values=pixels).pooler_output))
+        embeddings = np.concatenate(rows)
+        if broken := int((~np.isfinite(embeddings).all(axis=1)).sum()):
+            message = f"the encoder gives no finite embedding for {broken} of {len(images)} pictures"
+            raise Unreadable(Reason.MALFORMED, message)
+        return embeddings
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Return (N, D) float32 text embeddings, each row of L2 norm 1.
+
+        Text beyond the model's length is cut off, and a warning logged.
+        Raises EncoderUnavailable when an embedding is not finite: the weights must be damaged.
+        """
+        rows = [np.empty((0, self.dim), np.float32)]
+        for chunk in _chunks(texts, self.batch_size):
+            ids = self.tokenize(chunk).to(self._model.device)
+            rows.append(_unit(self._model.text_model(input_ids=ids).pooler_output))
+        embeddings = np.concatenate(rows)
+        if not np.isfinite(embeddings).all():
+            raise EncoderUnavailable(f"{self.name}: gives text no finite embedding; fetch its weights again")
+        return embeddings
+
+    def tokenize(self, texts: Sequence[str]) -> torch.Tensor:
+        """Return (N, L) int64 token ids, padded and cut to the text tower's length L."""
+        lengths = [len(ids) for ids in self._tokenizer(list(texts), verbose=False)["input_ids"]]
+        if cut := sum(length > self._text_length for length in lengths):
+            # The text itself stays out of the log: it can name a patient.
+            logger.warning(
+                "%d of %d texts have more than %d tokens; what goes beyond was cut off",
+                cut,
+                len(texts),
+                self._text_length,
+            )
+        encoded = self._tokenizer(
+            list(texts),
+            padding="max_length",
+            truncation=True,
+            max_length=self._text_length,
+        )
+        return torch.tensor(encoded["input_ids"])
+
+
+def load_siglip(folder: Path, *, name: str, revision: str, device: str = "auto") -> SiglipEncoder:
+    """Return the encoder of a checkpoint folder: config.json, safetensors, tokenizer; no code from it is run.
+
+    Large models run in bf16 where the device multiplies it, everything else in fp32.
+    Raises EncoderUnavailable when a part is missing or damaged, or the checkpoint is not a SigLIP.
+    """
+    _check_architecture(folder)
+    weights = read_weights(folder)
+    target = _device(device)
+    with _quiet():
+        tokenizer = _tokenizer(folder)
+        model = _model(folder, target, _precision(target, weights.parameters))
+    _check_fit(folder, model.text_model.config, model.vision_model.config, tokenizer)
+    spec = _spec(folder, model.vision_model.config)
+    return SiglipEncoder(model, tokenizer, spec, name=name, revision=revision, weights=weights)
+
+
+def _check_architecture(folder: Path) -> None:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise EncoderUnavailable(f"{folder}: no config.json; pass the folder of a whole SigLIP checkpoint")
+    architecture = _read_json(path).get("model_type")
+    if architecture != "siglip":
+        raise EncoderUnavailable(
+            f"{path}: a checkpoint of architecture {architecture!r}; this loader takes SigLIP ('siglip') only"
+        )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise EncoderUnavailable(f"{path}: cannot be read as JSON; fetch it again") from error
+    if not isinstance(value, dict):
+        raise EncoderUnavailable(f"{path}: not a JSON object; fetch it again")
+    return value
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise EncoderUnavailable(f"device {name!r}: not on this machine; use auto, cpu or cuda") from error
+    return device
+
+
+def _precision(device: torch.device, parameters: int) -> torch.dtype:
+    if parameters < LARGE:
+        return torch.float32
+    if device.type == "cuda":
+        multiplies_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        multiplies_bf16 = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return torch.bfloat16 if multiplies_bf16 else torch.float32
+
+
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Return the tokenizer that tokenizer_config.json names.
+
+    The published one is SiglipTokenizer, from spiece.model. The tokenizer.json beside it is not the same:
+    it keeps "/", "<" and ">", which SiglipTokenizer drops.
+    """
+    if not any((folder / file).is_file() for file in ("spiece.model", "tokenizer.json", "tokenizer.model")):
+        message = f"{folder}: no tokenizer (spiece.model or tokenizer.json); fetch the whole checkpoint"
+        raise EncoderUnavailable(message)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # transformers raises what its backends raise
+        message = f"{folder}: the tokenizer cannot be loaded ({_first_line(error)})"
+        raise EncoderUnavailable(message) from error
+    return tokenizer
+
+
+def _model(folder: Path, device: torch.device, dtype: torch.dtype) -> SiglipModel:
+    try:
+        loaded: Any = SiglipModel.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+        model: SiglipModel = loaded[0].eval().to(device)
+    except Exception as error:  # a bad config or tensor surfaces in many types, here and in safetensors
+        message = f"{folder}: the model cannot be loaded ({_first_line(error)})"
+        raise EncoderUnavailable(message) from error
+    # transformers fills what is missing with random numbers, and only warns.
+    if missing := sorted(loaded[1]["missing_keys"]):
+        raise EncoderUnavailable(
+            f"{folder}: the weights lack {len(missing)} of the model's tensors (first {missing[0]}); "
+            "fetch them again"
+        )
+    return model
+
+
+def _check_fit(
+    folder: Path, text: SiglipTextConfig, vision: SiglipVisionConfig, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    if text.projection_size != vision.hidden_size:
+        raise EncoderUnavailable(
+            f"{folder}: text embeds to {text.projection_size} numbers and pictures to {vision.hidden_size}; "
+            "config.json does not belong to a SigLIP"
+        )
+    if len(tokenizer) > text.vocab_size or tokenizer.pad_token_id is None:
+        raise EncoderUnavailable(
+            f"{folder}: the tokenizer ({len(tokenizer)} tokens, padding {tokenizer.pad_token!r}) does not "
+            f"fit the text tower ({text.vocab_size} tokens); take both from one checkpoint"
+        )
+
+
+def _spec(folder: Path, vision: SiglipVisionConfig) -> PreprocessSpec:
+    """Return the checkpoint's size, mean and std, with the padding and resize of MedSigLIP's training.
+
+    preprocessor_config.json also names a resize; it is not the one of the training.
+    """
+    path = folder / "preprocessor_config.json"
+    normalisation = _read_json(path) if path.is_file() else {}
+    try:
+        size = {int(side) for side in np.ravel(vision.image_size)}
+        mean, std = (
+            [float(value) for value in np.reshape(normalisation.get(key, [0.5, 0.5, 0.5]), 3)]
+            for key in ("image_mean", "image_std")
+        )
+    except (TypeError, ValueError) as error:
+        raise EncoderUnavailable(f"{path}: image_mean and image_std must be three numbers each") from error
+    if len(size) != 1 or min(std) <= 0:
+        message = f"{folder}: needs square pictures and a positive image_std; check its JSON files"
+        raise EncoderUnavailable(message)
+    return PreprocessSpec(size=size.pop(), mean=(mean[0], mean[1], mean[2]), std=(std[0], std[1], std[2]))
+
+
+def _pair_logit(weights: Weights) -> tuple[float, float]:
+    """Return scale and bias of the pair logit in full precision; the model may hold them in bf16."""
+    found: dict[str, float] = {}
+    for path in weights.files:
+        with safe_open(path, framework="pt") as file:
+            for key in {"logit_scale", "logit_bias"} & set(file.keys()):
+                found[key] = file.get_tensor(key).float().item()
+    return float(np.exp(found["logit_scale"])), found["logit_bias"]
+
+
+def _unit(embeddings: torch.Tensor) -> np.ndarray:
+    # Not torch's normalize: it leaves a row of zeros as it is, where this gives NaN and is seen.
+    rows: np.ndarray = (embeddings.float() / embeddings.float().norm(dim=1, keepdim=True)).cpu().numpy()
+    return rows
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' notices and progress bar off stderr: what matters of them is raised as an error."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

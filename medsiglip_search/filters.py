@@ -1,0 +1,92 @@
+"""What a user may write as a filter, checked before the store reads it.
+
+The store's SQL reader takes more than a condition and fails hard on some of it: it leaves out what follows
+a complete condition ("year = 2020 LIMIT 5"), takes "modality" in double quotes as a text, and a placeholder
+or a chain of some 600 operators ends the process. A filter arrives over the network too, so nothing of that
+kind goes through.
+"""
+
+import re
+from collections.abc import Collection
+
+from medsiglip_search.errors import InvalidQuery
+
+MAX_TERMS = 300
+"""Names, keywords and operators in one filter; a chain of 600 overflows the store's stack. Lists of values
+after IN do not count."""
+
+_TOKEN = re.compile(
+    r"""(?P<text>'(?:[^']|'')*')
+      | (?P<name>`[^`]+`)
+      | "(?P<quoted>[^"]*)"
+      | (?P<prefixed>[^\W\d]\w*')
+      | (?P<number>\d[\w.]*)
+      | (?P<word>[^\W\d]\w*)
+      | (?P<comment>--|/\*)
+      | (?P<grouping>[(),])
+      | (?P<operator>::|[-=<>!+*/%|.\[\]])
+      | (?P<space>\s+)
+      | (?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+_STAGES = re.compile(
+    r"(?:Invalid user input|Error during planning|sql parser error|Arrow error|Not supported): "
+)
+
+
+def checked(where: str, columns: Collection[str]) -> str:
+    """Return `where` as one SQL condition that the store can read safely, in parentheses.
+
+    Column names in double quotes become names as the store quotes them. Raises InvalidQuery for anything
+    that cannot be part of a condition; whether the condition makes sense is left to the store.
+    """
+    parts: list[str] = []
+    terms = 0
+    for token in _TOKEN.finditer(where):
+        part = token.group()
+        match token.lastgroup:
+            case "quoted":
+                name = token["quoted"]
+                if name not in columns:
+                    raise invalid(f'no column "{name}"; text goes in single quotes', columns)
+                part = f"`{name}`"
+            case "prefixed":
+                raise invalid(f"a space is missing between {part[:-1]} and the text after it", columns)
+            case "comment":
+                raise invalid("comments cannot stand in a filter", columns)
+            case "other":
+                raise invalid(f"{part!r} cannot stand in a filter; text goes in single quotes", columns)
+            case "space":
+                part = " "
+        terms += token.lastgroup in ("name", "quoted", "word", "operator")
+        parts.append(part)
+    condition = "".join(parts).strip()
+    if not condition:
+        raise invalid("it is empty; leave it out to search everything", columns)
+    if terms > MAX_TERMS:
+        raise invalid(f"more than {MAX_TERMS} names and operators; use IN for long lists of values", columns)
+    if re.search("[\ud800-\udfff]", condition):
+        raise invalid("it holds bytes that are not UTF-8 text", columns)
+    # In parentheses, because the reader drops whatever follows a complete condition.
+    return f"({condition})"
+
+
+def invalid(problem: str, columns: Collection[str]) -> InvalidQuery:
+    """Return the error for a filter: what is wrong with it, and what may be filtered by."""
+    return InvalidQuery(f"filter: {problem}. Columns: {', '.join(columns)}")
+
+
+def invalid_in_store(message: str, columns: Collection[str]) -> InvalidQuery:
+    """Return the error for a filter that the store has refused.
+
+    message: the store's, which wraps the point in the stages that it came through.
+    """
+    if unknown := re.search(r"No field named (.+?)\.(?:\s|$)", message):
+        return invalid(f"no column {unknown[1]}", columns)
+    if "does not return a boolean" in message:
+        return invalid("it is not a condition that holds for an image or does not", columns)
+    point = _STAGES.split(message)[-1].strip(" .")
+    # The parser met the parenthesis that `checked` has put at the end.
+    point = point.replace("found: ))", "found: its end")
+    return invalid(f"it cannot be read: {point[:160]}", columns)

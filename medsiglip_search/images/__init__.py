@@ -1,0 +1,90 @@
+"""A file or bytes to RGB pictures: one way for the archive and for queries."""
+
+import os
+from types import TracebackType
+from typing import BinaryIO, Protocol, Self
+
+from medsiglip_search.errors import InvalidQuery, Reason, Unreadable
+from medsiglip_search.images.dicom import DicomFile
+from medsiglip_search.images.grey import is_flat
+from medsiglip_search.images.raster import RasterFile
+from medsiglip_search.images.sniff import SNIFF_BYTES, sniff
+from medsiglip_search.images.source import open_source, translated
+from medsiglip_search.images.thumbnail import pixel_digest, thumbnail
+from medsiglip_search.records import Picture
+
+__all__ = ["ImageFile", "open_image", "pixel_digest", "sampled_frames", "thumbnail"]
+
+
+class ImageFile(Protocol):
+    """An open file of one or more frames, each decoded only when it is read."""
+
+    frame_count: int
+
+    def read(self, frame: int = 0) -> Picture:
+        """Return one frame, counted from 0; raises Unreadable, and InvalidQuery for a frame it has not."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_image(source: str | os.PathLike[str] | bytes) -> ImageFile:
+    """Open a picture; its content decides what it is, never its name. Close it by `with`.
+
+    Raises Unreadable, and nothing else, for what cannot become a picture.
+    """
+    stream = open_source(source)
+    try:
+        with translated():
+            kind = sniff(stream.read(SNIFF_BYTES))
+            stream.seek(0)
+            if kind is None:
+                raise Unreadable(
+                    Reason.NOT_AN_IMAGE, "This is neither DICOM, PNG, JPEG, TIFF, BMP, WebP nor GIF."
+                )
+            reader = DicomFile(stream) if kind == "dicom" else RasterFile(stream)
+        return _OpenImage(stream, reader)
+    except BaseException:
+        stream.close()
+        raise
+
+
+def sampled_frames(frame_count: int, limit: int) -> list[int]:
+    """Return at most `limit` frame numbers from 0, evenly spaced: the middles of equal parts.
+
+    All frames where there are no more than `limit`; the middle one for a limit of 1.
+    """
+    if limit < 1:
+        raise ValueError(f"limit is {limit}, must be at least 1")
+    if frame_count <= limit:
+        return list(range(frame_count))
+    return [(2 * part + 1) * frame_count // (2 * limit) for part in range(limit)]
+
+
+class _OpenImage:
+    """What every kind of file has in common: errors translated, blank frames refused."""
+
+    def __init__(self, stream: BinaryIO, reader: DicomFile | RasterFile) -> None:
+        self._stream = stream
+        self._reader = reader
+        self.frame_count = reader.frame_count
+
+    def read(self, frame: int = 0) -> Picture:
+        if not 0 <= frame < self.frame_count:
+            raise InvalidQuery(f"frame {frame} of {self.frame_count}: give 0 to {self.frame_count - 1}.")
+        with translated():
+            picture = self._reader.read(frame)
+        if is_flat(picture.pixels):
+            raise Unreadable(Reason.BLANK_IMAGE, "All its pixels have the same value.")
+        return picture
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()

@@ -1,0 +1,52 @@
+"""The JSON names of the product, the same on the command line and over REST."""
+
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from medsiglip_search.records import Hit, Rejected
+
+if TYPE_CHECKING:
+    from medsiglip_search.gallery import Gallery
+
+
+def hit_json(hit: Hit) -> dict[str, Any]:
+    """Return a hit flat, the sidecar's columns last; None where nothing is known.
+
+    count: the images that the hit stands for.
+    """
+    instance = hit.instance
+    return {
+        "rank": hit.rank,
+        "score": hit.score,
+        "relevance": hit.relevance,
+        "image_id": instance.image_id,
+        "uri": instance.uri,
+        "frame": instance.frame,
+        "archive": instance.archive,
+        **asdict(instance.attributes),
+        "count": 1,
+        **instance.sidecar,
+    }
+
+
+def rejected_json(rejected: Rejected) -> dict[str, Any]:
+    """Return what was rejected and why; frame is None where the whole file is meant."""
+    return {
+        "uri": rejected.uri,
+        "frame": rejected.frame,
+        "reason": rejected.reason.value,
+        "message": rejected.message,
+    }
+
+
+def gallery_json(gallery: "Gallery") -> dict[str, Any]:
+    """Return what a gallery holds and how it was made. size_bytes: of the folder, old versions included."""
+    return {
+        "images": len(gallery),
+        "rejected": dict(Counter(one.reason.value for one in gallery.rejected())),
+        **asdict(gallery.meta),
+        "version": gallery.version,
+        "size_bytes": gallery.size_bytes(),
+        "columns": list(gallery.columns()),
+    }

@@ -1,0 +1,455 @@
+"""The commands as a user meets them: what they print, where, and with which exit code."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom.data
+import pytest
+from checkpoints import make_checkpoint
+from PIL import Image
+
+from medsiglip_search import __version__, encoders, terminal
+from medsiglip_search.cli import main
+from medsiglip_search.gallery import Gallery
+
+SCRIPT = Path(sys.executable).parent / "medsiglip-search"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: list[str]
+    err: list[str]
+
+    @property
+    def json(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out]
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = socket.socket.connect
+
+    def refuse(self: socket.socket, address: object) -> None:
+        assert self.family not in (socket.AF_INET, socket.AF_INET6), f"a connection to {address}"
+        connect(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    for name in ("MEDSIGLIP_ENCODER", "MEDSIGLIP_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run_command(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert isinstance(exit_.value.code, int)
+        return Outcome(exit_.value.code, captured.out.splitlines(), captured.err.splitlines())
+
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("archive")
+    for number in range(4):
+        gradient(64 * number).save(folder / f"{number}.png")
+    shutil.copy(pydicom.data.get_testdata_file("CT_small.dcm"), folder / "ct.dcm")
+    (folder / "notes.txt").write_text("left effusion")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def table(archive: Path) -> Path:
+    path = archive / "metadata.csv"
+    path.write_text("path,report,age\n0.png,normal,61\n1.png,effusion,\n2.png,,7\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def gallery(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, archive: Path, table: Path) -> Path:
+    path = tmp_path_factory.mktemp("galleries") / "tiny"
+    with pytest.raises(SystemExit, match="0"):
+        main(["index", str(path), str(archive), "--encoder", str(checkpoint), "--metadata", str(table)])
+    return path
+
+
+def gradient(start: int) -> Image.Image:
+    picture = Image.linear_gradient("L").point(lambda value: (value + start) % 256)
+    return picture.resize((40, 30)).convert("RGB")
+
+
+def one_error(outcome: Outcome) -> str:
+    """Return the message of a command that failed as it should: in one line, and nothing else."""
+    assert outcome.out == []
+    errors = [line for line in outcome.err if not line.startswith("The demo encoder knows")]
+    assert len(errors) == 1, errors
+    assert errors[0].startswith("error: ")
+    return errors[0].removeprefix("error: ")
+
+
+# index
+
+
+def test_index_ends_with_its_figures_and_the_next_command(
+    run: Run, tmp_path: Path, archive: Path, checkpoint: Path
+) -> None:
+    first = run("index", tmp_path / "my gallery", archive, "--encoder", checkpoint)
+    assert first.code == 0
+    assert first.out[0].startswith("embedded  5 images in ")
+    assert first.out[1:] == [
+        "rejected  1: not_an_image 1",
+        f"Why:  medsiglip-search rejected '{tmp_path}/my gallery'",
+        f"Next: medsiglip-search search '{tmp_path}/my gallery' 'left pleural effusion'",
+    ]
+    second = run("index", tmp_path / "my gallery", archive)
+    assert second.code == 0
+    assert second.out[:3] == ["embedded   0 images", "unchanged  5 files", "rejected   1: not_an_image 1"]
+
+
+def test_index_as_json(run: Run, tmp_path: Path, archive: Path, table: Path, checkpoint: Path) -> None:
+    arguments = ("index", tmp_path / "gallery", archive, "--metadata", table, "--batch-size", 2, "--json")
+    (first,) = run(*arguments, "--encoder", checkpoint).json
+    assert first["images_per_second"] == pytest.approx(5 / first.pop("seconds"))
+    del first["images_per_second"]
+    rejected = {"not_an_image": 1}
+    assert first == {"embedded": 5, "unchanged": 0, "replaced": 0, "removed": 0, "rejected": rejected}
+    (second,) = run(*arguments).json
+    assert (second["embedded"], second["unchanged"]) == (0, 5)
+
+
+def test_strict_tells_by_the_exit_code_that_a_file_stands_rejected(
+    run: Run, gallery: Path, archive: Path, table: Path
+) -> None:
+    assert run("index", gallery, archive, "--metadata", table).code == 0
+    assert run("index", gallery, archive, "--metadata", table, "--strict").code == 3
+
+
+def test_frames_per_instance_limits_the_frames(run: Run, tmp_path: Path, checkpoint: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    pages = [gradient(20 * number) for number in range(7)]
+    pages[0].save(tmp_path / "archive" / "pages.tif", save_all=True, append_images=pages[1:])
+    arguments = ("index", tmp_path / "gallery", tmp_path / "archive", "--encoder", checkpoint, "--json")
+    assert run(*arguments, "--frames-per-instance", 3).json[0]["embedded"] == 3
+
+
+def test_the_environment_names_the_encoder_of_a_new_gallery(
+    run: Run, tmp_path: Path, archive: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDSIGLIP_ENCODER", str(checkpoint))
+    monkeypatch.setenv("MEDSIGLIP_DEVICE", "cpu")
+    assert run("index", tmp_path / "gallery", archive).code == 0
+    assert Gallery.open(tmp_path / "gallery").meta.encoder == str(checkpoint)
+
+
+def test_the_demo_encoder_is_the_default_and_says_what_it_knows(
+    run: Run, tmp_path: Path, archive: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoders, "DEMO_FOLDER", checkpoint)
+    gallery = tmp_path / "gallery"
+    for arguments in (["index", gallery, archive], ["search", gallery, "effusion"], ["inspect", gallery]):
+        outcome = run(*arguments)
+        assert outcome.code == 0
+        assert [line for line in outcome.err if "knows synthetic pictures only" in line] != []
+    assert Gallery.open(gallery).meta.encoder == "demo"
+
+
+# search, inspect, rejected
+
+
+def test_search_prints_hits_as_json(run: Run, gallery: Path, archive: Path) -> None:
+    hits = run("search", gallery, "chest radiograph", "--top-k", 3, "--json").json
+    assert [hit["rank"] for hit in hits] == [1, 2, 3]
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+    names = ["rank", "score", "relevance", "image_id", "uri", "frame", "archive", "modality", "body_part"]
+    names += ["year", "patient", "study", "series", "instance", "count", "report", "age"]
+    assert set(names) <= set(hits[0])
+    assert {hit["archive"] for hit in hits} == {str(archive)}
+
+
+def test_search_by_image_finds_the_image_itself_first(run: Run, gallery: Path, archive: Path) -> None:
+    for name in ("2.png", "ct.dcm"):
+        hits = run("search", gallery, "--image", archive / name, "--json").json
+        assert len(hits) == 5
+        assert hits[0]["uri"] == name
+        assert hits[0]["score"] == pytest.approx(1, abs=1e-3)
+
+
+def test_search_by_stored_image_leaves_it_out(run: Run, gallery: Path, archive: Path) -> None:
+    first = run("search", gallery, "--image", archive / "2.png", "--json").json[0]
+    others = run("search", gallery, "--like", first["image_id"], "--json").json
+    assert len(others) == 4
+    assert "2.png" not in [hit["uri"] for hit in others]
+
+
+def test_search_prints_a_table_for_people(run: Run, gallery: Path, archive: Path) -> None:
+    outcome = run("search", gallery, "--image", archive / "ct.dcm", "--top-k", 1)
+    header, line = outcome.out
+    assert header.split() == ["rank", "score", "relevance", "image_id", "image", "what"]
+    assert line.split()[:2] == ["1", "1.000"]
+    assert "ct.dcm" in line.split()
+    assert "CT" in line.split()
+    assert outcome.err == []
+
+
+def test_a_filter_that_fits_nothing_is_no_error(run: Run, gallery: Path) -> None:
+    outcome = run("search", gallery, "effusion", "--where", "age > 100")
+    assert (outcome.code, outcome.out) == (0, ["no image fits"])
+    assert run("search", gallery, "effusion", "--where", "age > 100", "--json").out == []
+    assert [hit["age"] for hit in run("search", gallery, "x", "--where", "age > 60", "--json").json] == [61]
+
+
+def test_inspect_tells_what_the_gallery_holds(run: Run, gallery: Path, checkpoint: Path) -> None:
+    (contents,) = run("inspect", gallery, "--json").json
+    assert contents["images"] == 5
+    assert contents["rejected"] == {"not_an_image": 1}
+    assert contents["encoder"] == str(checkpoint)
+    assert contents["dim"] == 32
+    assert contents["spec"] == {
+        "size": 28,
+        "fit": "pad",
+        "resample": "tf_bilinear",
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+    }
+    assert contents["version"] == Gallery.open(gallery).version
+    assert contents["size_bytes"] == sum(path.stat().st_size for path in gallery.rglob("*") if path.is_file())
+    assert {"modality", "report", "age"} <= set(contents["columns"])
+    assert run("inspect", gallery).out[:2] == ["images      5", "rejected    1: not_an_image 1"]
+
+
+def test_rejected_tells_each_file_and_why(run: Run, gallery: Path) -> None:
+    (one,) = run("rejected", gallery, "--json").json
+    message = one.pop("message")
+    assert one == {"uri": "notes.txt", "frame": None, "reason": "not_an_image"}
+    assert run("rejected", gallery).out == [
+        f"reason        file       {'why':{len(message)}}".rstrip(),
+        f"not_an_image  notes.txt  {message}",
+    ]
+
+
+def test_a_file_name_cannot_command_the_terminal(
+    run: Run, tmp_path: Path, checkpoint: Path, archive: Path
+) -> None:
+    (tmp_path / "archive").mkdir()
+    shutil.copy(archive / "0.png", tmp_path / "archive" / "\x1b[31m[bold]\n.png")
+    (tmp_path / "archive" / "\x1b[2J.txt").touch()
+    gallery = tmp_path / "gallery"
+    run("index", gallery, tmp_path / "archive", "--encoder", checkpoint)
+    assert "\\x1b[31m[bold]\\n.png" in run("search", gallery, "x").out[1]
+    assert "\\x1b[2J.txt" in run("rejected", gallery).out[1]
+    assert "\x1b" not in "".join(run("search", gallery, "x", "--json").out)
+    assert run("search", gallery, "x", "--json").json[0]["uri"] == "\x1b[31m[bold]\n.png"
+
+
+# what goes wrong
+
+
+def test_bad_input_is_one_line_that_says_what_to_do(
+    run: Run, tmp_path: Path, gallery: Path, archive: Path, checkpoint: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.doc").touch()
+    (tmp_path / "bad.csv").write_text("image,report\n0.png,x\n")
+    new, absent = tmp_path / "new", tmp_path / "absent"
+    encoder = ("--encoder", checkpoint)
+    cases: list[tuple[Sequence[object], int, str]] = [
+        (["index", new], 2, f"no archive given; try medsiglip-search index {new} FOLDER_OF_IMAGES"),
+        (["index", new, absent], 2, f"{absent}: no such archive; give an existing folder of images"),
+        (["index", new, ""], 2, "no archive given; name a folder of images"),
+        (["index", new, archive / "0.png"], 2, "not a folder; give the folder that holds the images"),
+        (
+            ["index", new, tmp_path / "empty"],
+            2,
+            "holds no file to index; give the folder that holds the images",
+        ),
+        (["index", tmp_path / "file", archive, *encoder], 2, f"{tmp_path}/file: a file stands there"),
+        (
+            ["index", tmp_path / "other", archive, *encoder],
+            2,
+            "holds other files and no gallery. Name a new folder",
+        ),
+        (["index", new, archive, "--metadata", absent], 2, f"{absent}: cannot be read: no such file"),
+        (["index", new, archive, "--metadata", tmp_path / "bad.csv"], 2, "no column named path"),
+        (["index", new, archive, "--encoder", "clip"], 1, "'clip': no such encoder; use demo, medsiglip"),
+        (["index", new, archive, "--encoder", ""], 1, "'': no such encoder"),
+        (["index", new, archive, "--batch-size", "0"], 2, "(see medsiglip-search index --help)"),
+        (["index"], 2, "Missing argument 'GALLERY'. (see medsiglip-search index --help)"),
+        (["search", absent, "x"], 2, str(absent)),
+        (["search", archive, "x"], 2, str(archive)),
+        (["search", gallery, "  "], 2, "the text is empty; say what to look for"),
+        (["search", gallery], 2, "nothing to look for; give a text, an image, or the id of a stored image"),
+        (["search", gallery, "--image", archive / "notes.txt"], 2, "query image: not_an_image"),
+        (["search", gallery, "--image", absent], 2, "query image: unreadable"),
+        (["search", gallery, "--like", "999"], 2, "no image 999"),
+        (["search", gallery, "x", "--where", "nonsense = 1"], 2, "nonsense"),
+        (["search", gallery, "x", "--top-k", "0"], 2, "(see medsiglip-search search --help)"),
+        (["search", gallery, "x", "--device", "abacus"], 1, "abacus"),
+        (["inspect", absent], 2, str(absent)),
+        (["rejected", absent], 2, str(absent)),
+        (["find", gallery], 2, "No such command 'find'."),
+        (["search", gallery, "x", "--colour"], 2, "No such option: --colour"),
+    ]
+    for arguments, code, message in cases:
+        outcome = run(*arguments)
+        assert outcome.code == code, (arguments, outcome)
+        assert message in one_error(outcome), arguments
+    assert not new.exists()
+
+
+def test_a_gallery_of_another_encoder_is_refused_with_6(
+    run: Run, tmp_path: Path, gallery: Path, archive: Path
+) -> None:
+    other = make_checkpoint(tmp_path / "other", seed=1)
+    for arguments in (["index", gallery, archive], ["search", gallery, "x"]):
+        outcome = run(*arguments, "--encoder", other)
+        assert outcome.code == 6
+        assert "Pass --encoder or build a new gallery" in one_error(outcome)
+
+
+def test_a_locked_gallery_is_refused_with_5(run: Run, gallery: Path, archive: Path) -> None:
+    with Gallery.open(gallery).writer():
+        outcome = run("index", gallery, archive)
+    assert outcome.code == 5
+    assert str(os.getpid()) in one_error(outcome)
+
+
+def test_a_damaged_gallery_is_refused_with_4(run: Run, tmp_path: Path, gallery: Path, archive: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(gallery, damaged)
+    (damaged / "gallery.json").write_text("{")
+    for arguments in (["index", damaged, archive], ["search", damaged, "x"], ["inspect", damaged]):
+        outcome = run(*arguments)
+        assert outcome.code == 4
+        assert str(damaged) in one_error(outcome)
+
+
+def test_a_full_disk_or_a_folder_without_permission_is_one_line(
+    run: Run, tmp_path: Path, archive: Path, checkpoint: Path
+) -> None:
+    outcome = run("index", "/proc/gallery", archive, "--encoder", checkpoint)
+    assert outcome.code == 1
+    assert "/proc/gallery" in one_error(outcome)
+
+
+def test_help_and_version(run: Run) -> None:
+    for arguments, code in ((["--help"], 0), ([], 2)):
+        outcome = run(*arguments)
+        assert outcome.code == code
+        commands = [line.split()[0] for line in outcome.out if line.startswith("  ") and line.split()]
+        assert {"demo", "index", "search", "inspect", "rejected"} <= set(commands)
+    assert run("--version").out == [__version__]
+
+
+# progress
+
+
+def test_progress_is_a_plain_line_now_and_then_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with terminal.progress("Indexing") as show:
+        show(1, 3, "1 embedded")
+    monkeypatch.setattr(terminal, "PLAIN_PROGRESS_SECONDS", 0.0)
+    with terminal.progress("Indexing") as show:
+        show(2, 3, "2 embedded")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "Indexing: 2 of 3, 2 embedded\n"
+
+
+# the installed command, in processes of its own
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "no cache"))
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_model_that_is_not_at_hand_is_one_line(tmp_path: Path, archive: Path) -> None:
+    command = [SCRIPT, "index", tmp_path / "gallery", archive, "--encoder", "medsiglip"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith("error: google/medsiglip-448: ")
+    assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("offline")
+def test_nothing_but_results_and_notices_of_this_project_is_printed(tmp_path: Path, checkpoint: Path) -> None:
+    folder = Path(pydicom.data.get_testdata_file("CT_small.dcm")).parent
+    command = [SCRIPT, "index", tmp_path / "gallery", folder, "--encoder", checkpoint, "--json"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0
+    assert [line for line in run.stderr.splitlines() if not line.startswith("Indexing: ")] == []
+    (report,) = map(json.loads, run.stdout.splitlines())
+    assert report["embedded"] == len(Gallery.open(tmp_path / "gallery"))
+
+
+@pytest.fixture
+def long_archive(tmp_path: Path) -> Iterator[Path]:
+    """An archive that takes seconds, so that a run over it can be met in the middle."""
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    gradient(0).save(folder / "0.png")
+    for number in range(1, 2000):
+        os.link(folder / "0.png", folder / f"{number}.png")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_stopped_in_the_middle_is_finished_by_the_next(
+    run: Run, tmp_path: Path, long_archive: Path, checkpoint: Path, blow: signal.Signals
+) -> None:
+    gallery = tmp_path / "gallery"
+    first = subprocess.Popen(
+        [SCRIPT, "index", gallery, long_archive, "--encoder", checkpoint, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job, as this test may run in, ignores Ctrl-C and hands that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while first.poll() is None and not (Gallery.exists(gallery) and len(Gallery.open(gallery))):
+        time.sleep(0.05)
+    first.send_signal(blow)
+    out, err = first.communicate()
+
+    stored = len(Gallery.open(gallery))
+    assert 0 < stored < 2000
+    if blow == signal.SIGINT:
+        assert first.returncode == 130
+        assert json.loads(out)["embedded"] == stored
+        assert err.splitlines()[-1].endswith("To go on, run the same command again.")
+        assert "Traceback" not in err
+    (report,) = run("index", gallery, long_archive, "--json").json
+    assert report["embedded"] == 2000 - stored
+    assert report["unchanged"] == stored
+    opened = Gallery.open(gallery)
+    assert {one.uri for one in opened.instances(opened.select(None))} == {f"{n}.png" for n in range(2000)}
+    assert len(opened) == 2000

@@ -1,0 +1,336 @@
+"""An encoder by name: the right checkpoint, or one line that says what to do."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+from checkpoints import make_checkpoint
+from safetensors.torch import load_file, save_file
+
+import medsiglip_search.encoders as encoders
+from medsiglip_search.encoders import load_encoder
+from medsiglip_search.errors import EncoderUnavailable
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("load_encoder") / "checkpoint")
+
+
+@pytest.fixture
+def own_copy(checkpoint: Path, tmp_path: Path) -> Path:
+    """A checkpoint that the test may damage."""
+    return shutil.copytree(checkpoint, tmp_path / "copy")
+
+
+def refusal(name: str | Path, device: str = "cpu") -> str:
+    """Return the one line that `load_encoder` refuses with."""
+    with pytest.raises(EncoderUnavailable) as caught:
+        load_encoder(name, device=device)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_folder_is_loaded_without_any_connection(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+    encoder = load_encoder(str(checkpoint), device="cpu")
+
+    assert (encoder.revision, encoder.dim, encoder.spec.size) == ("local", 32, 28)
+
+
+def test_a_folders_name_finds_it_from_any_directory(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkpoint.parent)
+    encoder = load_encoder("checkpoint", device="cpu")
+    monkeypatch.chdir(tmp_path)
+
+    again = load_encoder(encoder.name, device="cpu")
+
+    assert encoder.name == str(checkpoint)
+    assert again.weights_digest == encoder.weights_digest
+    assert np.array_equal(again.embed_texts(["left effusion"]), encoder.embed_texts(["left effusion"]))
+
+
+def test_demo_is_the_checkpoint_inside_the_package(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoders, "DEMO_FOLDER", checkpoint)
+
+    assert load_encoder("demo", device="cpu").name == "demo"
+
+
+def test_a_package_without_demo_weights_says_how_to_get_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoders, "DEMO_FOLDER", tmp_path / "none")
+
+    assert "medsiglip_search.demo.train" in refusal("demo")
+
+
+@pytest.mark.parametrize("name", ["clip", "", "/no/such/folder", "a/b/c", "open_clip:ViT-B-32"])
+def test_an_unknown_name_is_answered_with_the_known_ones(name: str) -> None:
+    message = refusal(name)
+
+    assert message.startswith(repr(name))
+    for known in ("demo", "medsiglip", "folder", "hub id"):
+        assert known in message
+
+
+def test_a_file_instead_of_a_folder_points_to_its_folder(checkpoint: Path) -> None:
+    message = refusal(checkpoint / "model.safetensors")
+
+    assert "this is a file" in message
+    assert message.endswith(f"pass the folder {checkpoint}")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "cuda:x", ""])
+def test_a_device_that_is_not_there_is_refused(checkpoint: Path, device: str) -> None:
+    assert refusal(checkpoint, device) == f"device {device!r}: not on this machine; use auto, cpu or cuda"
+
+
+def test_an_empty_folder_has_no_config(tmp_path: Path) -> None:
+    assert "no config.json" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
+def test_a_damaged_config_is_named(own_copy: Path, text: str) -> None:
+    (own_copy / "config.json").write_text(text, "latin-1")
+
+    assert refusal(own_copy).startswith(f"{own_copy / 'config.json'}: ")
+
+
+def test_another_architecture_is_named(own_copy: Path) -> None:
+    (own_copy / "config.json").write_text(json.dumps({"model_type": "clip"}))
+
+    assert "architecture 'clip'" in refusal(own_copy)
+
+
+def test_sizes_that_the_weights_do_not_have_are_refused(own_copy: Path) -> None:
+    config = json.loads((own_copy / "config.json").read_text())
+    config["vision_config"]["hidden_size"] = config["text_config"]["hidden_size"] = 64
+    (own_copy / "config.json").write_text(json.dumps(config))
+
+    assert "the model cannot be loaded" in refusal(own_copy)
+
+
+def test_a_config_value_of_the_wrong_type_is_refused(own_copy: Path) -> None:
+    config = json.loads((own_copy / "config.json").read_text())
+    config["vision_config"]["num_hidden_layers"] = "two"
+    (own_copy / "config.json").write_text(json.dumps(config))
+
+    assert "cannot be loaded" in refusal(own_copy)
+
+
+def test_no_weights_at_all(own_copy: Path) -> None:
+    (own_copy / "model.safetensors").unlink()
+
+    assert "no weights (model.safetensors)" in refusal(own_copy)
+
+
+def test_pickled_weights_are_never_opened(own_copy: Path) -> None:
+    (own_copy / "model.safetensors").rename(own_copy / "pytorch_model.bin")
+
+    message = refusal(own_copy)
+
+    assert "pickled weights only" in message
+    assert "convert" in message
+
+
+@pytest.mark.parametrize("keep", [0, 7, 100, 5000, -1])
+def test_truncated_weights_are_refused(own_copy: Path, keep: int) -> None:
+    path = own_copy / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+
+    assert refusal(own_copy).startswith(f"{path}: not a whole safetensors file")
+
+
+def test_a_git_lfs_pointer_is_not_taken_for_weights(own_copy: Path) -> None:
+    path = own_copy / "model.safetensors"
+    path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 3513309984\n")
+
+    assert "Git LFS pointer" in refusal(own_copy)
+
+
+def test_a_missing_tensor_is_not_filled_with_random_numbers(own_copy: Path) -> None:
+    path = own_copy / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["vision_model.head.probe"]
+    save_file(tensors, path, metadata={"format": "pt"})
+
+    message = refusal(own_copy)
+
+    assert "lack 1 of the model's tensors (first vision_model.head.probe)" in message
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "sharded", shard_bytes=100_000)
+    shard = sorted(folder.glob("model-*.safetensors"))[1]
+    shard.unlink()
+
+    assert f"weight files are missing (first {shard.name})" in refusal(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"weight_map": {"a": 1}}', '{"weight_map": {"a": "../../x"}}'])
+def test_a_damaged_index_of_shards_is_refused(own_copy: Path, text: str) -> None:
+    (own_copy / "model.safetensors").unlink()
+    (own_copy / "model.safetensors.index.json").write_text(text)
+
+    assert "model.safetensors.index.json: not an index" in refusal(own_copy)
+
+
+def test_a_missing_tokenizer_is_said(own_copy: Path) -> None:
+    (own_copy / "spiece.model").unlink()
+
+    assert "no tokenizer" in refusal(own_copy)
+
+
+def test_a_damaged_tokenizer_is_said(own_copy: Path) -> None:
+    (own_copy / "spiece.model").write_bytes(b"not a model")
+
+    assert "the tokenizer cannot be loaded" in refusal(own_copy)
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint", vocabulary=100)
+
+    assert "does not fit the text tower (100 tokens)" in refusal(folder)
+
+
+def test_a_normalisation_that_is_not_three_numbers_is_refused(own_copy: Path) -> None:
+    (own_copy / "preprocessor_config.json").write_text(json.dumps({"image_mean": ["a", "b", "c"]}))
+
+    assert "image_mean and image_std must be three numbers" in refusal(own_copy)
+
+
+class Hub(ThreadingHTTPServer):
+    """The part of the hub that a download needs, serving one checkpoint as org/open and org/gated."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        super().__init__(("127.0.0.1", 0), HubHandler)
+        self.checkpoint = checkpoint
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class HubHandler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_GET(self) -> None:
+        repository = "org/gated" if "org/gated" in self.path else "org/open"
+        if repository not in self.path:
+            self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        elif "/resolve/" not in self.path:
+            files = [
+                {
+                    "type": "file",
+                    "path": path.name,
+                    "size": path.stat().st_size,
+                    "oid": path.name.encode().hex(),
+                }
+                for path in self.server.checkpoint.iterdir()
+            ]
+            info = {"id": repository, "sha": COMMIT, "siblings": []}
+            self.answer(200, json.dumps(files if "/tree/" in self.path else info).encode())
+        elif repository == "org/gated":
+            self.answer(403, b"{}", {"X-Error-Code": "GatedRepo"})
+        else:
+            name = self.path.rsplit("/", 1)[1]
+            content = (self.server.checkpoint / name).read_bytes()
+            self.answer(200, content, {"ETag": f'"{name.encode().hex()}"', "X-Repo-Commit": COMMIT})
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def answer(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for key, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def hub(checkpoint: Path) -> Iterator[Hub]:
+    with Hub(checkpoint) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def load_from(address: str, name: str, home: Path, *, offline: bool = False) -> list[str]:
+    """Return what a fresh process prints: name and revision of the encoder, or the refusal."""
+    program = (
+        "import sys\n"
+        "from medsiglip_search.encoders import load_encoder\n"
+        "from medsiglip_search.errors import EncoderUnavailable\n"
+        "try:\n"
+        f"    encoder = load_encoder({name!r}, device='cpu')\n"
+        "    print(encoder.name, encoder.revision, encoder.dim)\n"
+        "except EncoderUnavailable as error:\n"
+        "    print(error)\n"
+        "    print('torch' in sys.modules)\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    environment |= {"HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_OFFLINE": str(int(offline))}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    return done.stdout.splitlines()
+
+
+def test_a_hub_checkpoint_is_fetched_once_and_then_used_without_the_hub(hub: Hub, tmp_path: Path) -> None:
+    fetched = load_from(hub.address, "org/open", tmp_path)
+    cached = load_from("http://127.0.0.1:9", "org/open", tmp_path)
+
+    assert fetched == cached == [f"org/open {COMMIT} 32"]
+
+
+def test_a_gated_model_says_to_accept_the_terms_and_log_in(hub: Hub, tmp_path: Path) -> None:
+    message, imported_torch = load_from(hub.address, "org/gated", tmp_path)
+
+    assert message == (
+        "org/gated: gated; accept the terms on its page (https://huggingface.co/org/gated), then run "
+        "`hf auth login`; or pass a local folder that holds the checkpoint"
+    )
+    assert imported_torch == "False"
+
+
+def test_a_model_that_the_hub_does_not_have_is_said(hub: Hub, tmp_path: Path) -> None:
+    message, _ = load_from(hub.address, "org/none", tmp_path)
+
+    assert message.startswith("org/none: neither a folder here nor a model on the hub")
+
+
+@pytest.mark.parametrize("offline", [True, False], ids=["HF_HUB_OFFLINE", "no connection"])
+def test_without_the_hub_and_a_cached_copy_the_way_out_is_named(tmp_path: Path, offline: bool) -> None:
+    message, _ = load_from("http://127.0.0.1:9", "medsiglip", tmp_path, offline=offline)
+
+    assert message.startswith("google/medsiglip-448: not in the local cache, and the hub cannot be reached")
+    assert message.endswith("or pass a local folder that holds the checkpoint")

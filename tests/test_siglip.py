@@ -1,0 +1,257 @@
+"""A SigLIP checkpoint as an encoder: the numbers of transformers' own forward pass, or an error."""
+
+import json
+import logging
+import shutil
+import string
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sentencepiece
+import torch
+from checkpoints import make_checkpoint
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast, SiglipModel
+
+from medsiglip_search.encoders import siglip, weights
+from medsiglip_search.encoders.preprocess import preprocess
+from medsiglip_search.encoders.siglip import SiglipEncoder, load_siglip
+from medsiglip_search.errors import EncoderUnavailable, Reason, Unreadable
+from medsiglip_search.records import PreprocessSpec
+
+PUBLISHED = Path(__file__).parents[1].parent / "shared" / "medsiglip-448"
+
+TEXTS = ["left pleural effusion", "no pneumothorax", "fundus photograph", "melanoma on the back"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("siglip") / "checkpoint")
+
+
+@pytest.fixture
+def own_copy(checkpoint: Path, tmp_path: Path) -> Path:
+    """A checkpoint that the test may damage."""
+    return shutil.copytree(checkpoint, tmp_path / "copy")
+
+
+def load(folder: Path) -> SiglipEncoder:
+    return load_siglip(folder, name="tiny", revision="local", device="cpu")
+
+
+def pictures(count: int) -> list[np.ndarray]:
+    """Return random pictures of different sizes and aspects."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (20 + 7 * i, 50 - 3 * i, 3), dtype=np.uint8) for i in range(count)]
+
+
+def change_tensor(folder: Path, key: str, change: float) -> None:
+    """Add to every number of one tensor, and write the file again."""
+    tensors = load_file(folder / "model.safetensors")
+    tensors[key] = tensors[key] + change
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_embeddings_and_logits_equal_transformers_forward_pass(checkpoint: Path) -> None:
+    encoder = load(checkpoint)
+    model = SiglipModel.from_pretrained(checkpoint).eval()
+    with torch.inference_mode():
+        expected = model(
+            input_ids=encoder.tokenize(TEXTS), pixel_values=preprocess(pictures(5), encoder.spec)
+        )
+
+    images, texts = encoder.embed_images(pictures(5)), encoder.embed_texts(TEXTS)
+
+    assert images.dtype == texts.dtype == np.float32
+    assert images == pytest.approx(expected.image_embeds.numpy(), abs=1e-5)
+    assert texts == pytest.approx(expected.text_embeds.numpy(), abs=1e-5)
+    logits = encoder.scale * images @ texts.T + encoder.bias
+    assert logits == pytest.approx(expected.logits_per_image.numpy(), abs=1e-4)
+
+
+def test_every_embedding_has_norm_one(checkpoint: Path) -> None:
+    encoder = load(checkpoint)
+
+    for rows in (encoder.embed_images(pictures(5)), encoder.embed_texts(TEXTS)):
+        assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-6)
+
+
+def test_an_embedding_does_not_depend_on_its_batch(checkpoint: Path) -> None:
+    encoder = load(checkpoint)
+    alone = np.concatenate([encoder.embed_images([picture]) for picture in pictures(5)])
+
+    encoder.batch_size = 2
+
+    assert encoder.embed_images(pictures(5)) == pytest.approx(alone, abs=1e-5)
+    assert encoder.embed_texts(TEXTS[:3])[2] == pytest.approx(encoder.embed_texts(TEXTS[2:3])[0], abs=1e-5)
+
+
+def test_nothing_in_gives_no_rows(checkpoint: Path) -> None:
+    encoder = load(checkpoint)
+
+    assert encoder.embed_images([]).shape == encoder.embed_texts([]).shape == (0, 32)
+
+
+def test_text_is_lower_cased_without_punctuation_and_padded_with_id_1(checkpoint: Path) -> None:
+    encoder = load(checkpoint)
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(checkpoint / "spiece.model"))
+    expected = [*pieces.encode("left pleural effusion of patient 1"), 1]
+
+    ids = encoder.tokenize(["Left,  pleural EFFUSION (of patient 1)."]).tolist()
+
+    assert ids == [expected + [1] * (64 - len(expected))]
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published tokenizer is not here")
+def test_token_ids_are_those_of_the_published_tokenizer(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint", vocabulary=32_000)
+    for file in ("spiece.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        shutil.copyfile(PUBLISHED / file, folder / file)
+    encoder = load(folder)
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(PUBLISHED / "spiece.model"))
+    texts = [*TEXTS, "T2/FLAIR, left > right.", "12 mm (±0.5)", "Größe 3µm", "", "...", "\tline\nbreak "]
+
+    ids = encoder.tokenize(["No pneumothorax, left.", *texts]).tolist()
+
+    assert ids[0] == [379, 262, 388, 23072, 298, 278, 22157, 497, 698] + [1] * 55
+    for text, row in zip(texts, ids[1:], strict=True):
+        plain = " ".join(text.lower().translate(str.maketrans("", "", string.punctuation)).split())
+        expected = pieces.encode(plain)
+        assert row == expected + [1] * (64 - len(expected))
+
+
+def test_text_that_is_too_long_is_cut_and_said_so_without_quoting_it(
+    checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder = load(checkpoint)
+
+    with caplog.at_level(logging.WARNING):
+        ids = encoder.tokenize(["effusion " * 100, "effusion"])
+
+    assert ids.shape == (2, 64)
+    assert ids[0, -1] == 1
+    assert "1 of 2 texts have more than 64 tokens" in caplog.text
+    assert "effusion" not in caplog.text
+
+
+def test_a_tokenizer_of_the_tokenizers_library_alone_will_do(own_copy: Path) -> None:
+    vocabulary = {"<pad>": 0, "</s>": 1, "<unk>": 2, "left": 3, "effusion": 4}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
+    for file in ("spiece.model", "tokenizer_config.json"):
+        (own_copy / file).unlink()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="</s>", pad_token="</s>", unk_token="<unk>"
+    ).save_pretrained(own_copy)
+
+    ids = load(own_copy).tokenize(["Left effusion", "left " * 100]).tolist()
+
+    assert ids == [[3, 4] + [1] * 62, [3] * 63 + [1]]
+
+
+def test_the_spec_is_the_checkpoints_size_and_normalisation_with_the_resize_of_the_training(
+    own_copy: Path,
+) -> None:
+    path = own_copy / "preprocessor_config.json"
+    path.write_text(json.dumps({"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6], "resample": 3}))
+
+    assert load(own_copy).spec == PreprocessSpec(28, "pad", "tf_bilinear", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    path.unlink()
+    assert load(own_copy).spec == PreprocessSpec(28, "pad", "tf_bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def test_half_precision_weights_give_nearly_the_same_embeddings(checkpoint: Path, own_copy: Path) -> None:
+    path = own_copy / "model.safetensors"
+    save_file({key: value.half() for key, value in load_file(path).items()}, path, metadata={"format": "pt"})
+
+    cosines = (load(own_copy).embed_images(pictures(3)) * load(checkpoint).embed_images(pictures(3))).sum(
+        axis=1
+    )
+
+    assert cosines == pytest.approx(1, abs=1e-4)
+
+
+def test_weights_in_several_files_are_the_same_model(checkpoint: Path, tmp_path: Path) -> None:
+    sharded = make_checkpoint(tmp_path / "sharded", shard_bytes=100_000)
+
+    assert len(list(sharded.glob("*.safetensors"))) > 1
+    assert np.array_equal(load(sharded).embed_images(pictures(2)), load(checkpoint).embed_images(pictures(2)))
+    assert load(sharded).scale == pytest.approx(10)
+
+
+def test_scale_and_bias_are_read_in_full_precision(checkpoint: Path) -> None:
+    encoder = load(checkpoint)
+
+    assert (encoder.scale, encoder.bias) == (pytest.approx(10, abs=1e-5), -10)
+
+
+@pytest.mark.parametrize("whole_file_bytes", [weights.WHOLE_FILE_BYTES, 0], ids=["small", "large"])
+def test_the_digest_belongs_to_the_weights_and_not_to_the_folder(
+    checkpoint: Path, own_copy: Path, whole_file_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "WHOLE_FILE_BYTES", whole_file_bytes)
+    before = load(checkpoint).weights_digest
+
+    assert len(before) == 64
+    assert load(own_copy).weights_digest == before
+    for key in ("logit_bias", "vision_model.head.mlp.fc2.weight", "text_model.head.bias"):
+        change_tensor(own_copy, key, 0.001)
+        after = load(own_copy).weights_digest
+        assert after != before
+        before = after
+
+
+def test_pictures_without_a_finite_embedding_are_refused(own_copy: Path) -> None:
+    change_tensor(own_copy, "vision_model.head.layernorm.weight", float("nan"))
+    encoder = load(own_copy)
+
+    with pytest.raises(Unreadable, match="no finite embedding for 3 of 3 pictures") as caught:
+        encoder.embed_images(pictures(3))
+    assert caught.value.reason is Reason.MALFORMED
+    assert np.isfinite(encoder.embed_texts(TEXTS)).all()
+
+
+def test_an_embedding_of_zeros_is_refused(own_copy: Path) -> None:
+    for part in ("weight", "bias"):
+        key = f"text_model.head.{part}"
+        tensors = load_file(own_copy / "model.safetensors")
+        tensors[key] = torch.zeros_like(tensors[key])
+        save_file(tensors, own_copy / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(EncoderUnavailable, match="no finite embedding"):
+        load(own_copy).embed_texts(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "capability", "dtype"),
+    [
+        (10**9, "avx512_bf16", torch.bfloat16),
+        (10**9, "amx_bf16", torch.bfloat16),
+        (10**9, "avx2", torch.float32),
+        (10**6, "avx512_bf16", torch.float32),
+    ],
+)
+def test_bf16_is_for_large_models_on_processors_that_have_it(
+    parameters: int, capability: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {capability: True})
+
+    assert siglip._precision(torch.device("cpu"), parameters) is dtype
+
+
+def test_bf16_embeddings_stay_close_to_fp32(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = load(checkpoint)
+    monkeypatch.setattr(siglip, "LARGE", 0)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+
+    rounded = load(checkpoint)
+
+    assert rounded.batch_size == 1
+    cosines = (rounded.embed_images(pictures(3)) * exact.embed_images(pictures(3))).sum(axis=1)
+    assert cosines.min() >= 0.999
+    assert rounded.embed_texts(TEXTS).dtype == np.float32
+    assert rounded.scale == exact.scale
