@@ -1,7 +1,6 @@
 """The commands: each parses, calls, prints. The one module that reaches into `indexer`."""
 
 import json
-import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -157,7 +156,7 @@ def index(
     from medsiglip_search.gallery import Gallery
 
     if not archives:
-        raise ArchiveNotFound(f"no archive given; try {_command('index', gallery)} FOLDER_OF_IMAGES")
+        raise ArchiveNotFound(f"no archive given; try {terminal.command('index', gallery)} FOLDER_OF_IMAGES")
     check_inputs(archives, metadata)
     if encoder is None:
         encoder = Gallery.open(gallery).meta.encoder if Gallery.exists(gallery) else DEMO_ENCODER
@@ -271,8 +270,8 @@ def _print_report(report: "IndexReport", gallery: Path, as_json: bool) -> None:
         return
     _print_lines(terminal.aligned(terminal.report_cells(asdict(report))))
     if report.rejected:
-        print(f"Why:  {_command('rejected', gallery)}")
-    print(f"Next: {_command('search', gallery)} 'left pleural effusion'")
+        print(f"Why:  {terminal.command('rejected', gallery)}")
+    print(f"Next: {terminal.command('search', gallery)} 'left pleural effusion'")
 
 
 def _print_json(objects: Iterable[dict[str, Any]]) -> None:
@@ -290,10 +289,6 @@ def _say_what_demo_knows(encoder: str) -> None:
         note(
             "The demo encoder knows synthetic pictures only; real ones need a gallery of --encoder medsiglip."
         )
-
-
-def _command(name: str, gallery: Path) -> str:
-    return f"medsiglip-search {name} {shlex.quote(str(gallery))}"
 
 
 def _failed(message: str, exit_code: int) -> int:

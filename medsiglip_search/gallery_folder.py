@@ -17,9 +17,8 @@ from medsiglip_search.errors import (
     GalleryMismatch,
     GalleryNotFound,
 )
-from medsiglip_search.gallery_schema import FORMAT_VERSION
 from medsiglip_search.gallery_table import HOW_TO_RESTORE
-from medsiglip_search.records import GalleryMeta
+from medsiglip_search.records import FORMAT_VERSION, GalleryMeta
 
 META, IMAGES, REJECTED = "gallery.json", "images.lance", "rejected.lance"
 INDEX, SECRET_KEY, LOCK = "index", "secret.key", "writer.lock"

@@ -12,9 +12,6 @@ import pyarrow as pa
 from medsiglip_search.errors import InvalidMetadata, Reason
 from medsiglip_search.records import Attributes, Instance, Rejected, Value
 
-FORMAT_VERSION = 1
-"""Of the folder and its columns; a gallery of another version is refused."""
-
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:

@@ -11,6 +11,9 @@ import numpy as np
 
 from medsiglip_search.errors import Reason
 
+FORMAT_VERSION = 1
+"""Of a gallery's folder and columns; a gallery of another version is refused."""
+
 Value = str | int | float | bool | None
 """What one cell of a metadata column holds."""
 
@@ -135,4 +138,4 @@ class GalleryMeta:
     weights_digest: str
     dim: int
     spec: PreprocessSpec
-    format_version: int = 1
+    format_version: int = FORMAT_VERSION

@@ -2,11 +2,14 @@
 
 import logging
 import os
+import shlex
+import shutil
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -31,6 +34,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
+PROGRAM = "medsiglip-search"
 REPORT_WIDTH = 60
 HIT_HEADER = ("rank", "score", "relevance", "image_id", "image", "what", "report")
 
@@ -93,6 +97,12 @@ def _by_reason(rejected: Mapping[str, int]) -> tuple[str, str]:
 
 def _place(uri: str, frame: int | None) -> str:
     return f"{uri} frame {frame}" if frame else uri
+
+
+def command(name: str, gallery: Path) -> str:
+    """Return what to type for a command on a gallery, as it can be typed here: by its path if need be."""
+    program = PROGRAM if shutil.which(PROGRAM) else sys.argv[0]
+    return f"{shlex.quote(program)} {name} {shlex.quote(str(gallery))}"
 
 
 def note(text: str) -> None:

@@ -232,9 +232,11 @@ def test_a_flat_frame_is_blank() -> None:
     assert refusal(written(ct(np.full((8, 8), -2000, np.int16)))).reason == Reason.BLANK_IMAGE
 
 
-def test_signed_values_below_the_bits_stored_keep_their_sign() -> None:
-    stored = (HU.astype(np.int16) & 0x1FFF).astype(np.int16)  # 13 bits, the high ones cleared
-    np.testing.assert_array_equal(read(written(ct(stored, bits=13))).pixels, render_ct(HU))
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.JPEGLossless])
+def test_the_highest_stored_bit_is_the_sign(syntax: uid.UID) -> None:
+    stored = HU & 0x1FFF  # 13 bits, the sign not carried on into the others
+    assert stored.min() == 0
+    np.testing.assert_array_equal(read(lossless(ct(stored, bits=13), stored, syntax)).pixels, render_ct(HU))
 
 
 # --- Several frames ---
@@ -455,6 +457,7 @@ def test_an_object_without_pixels_is_no_image() -> None:
         (uid.VLWholeSlideMicroscopyImageStorage, "LABEL", True),
         (uid.VLWholeSlideMicroscopyImageStorage, "OVERVIEW", True),
         (uid.VLWholeSlideMicroscopyImageStorage, "VOLUME", False),
+        (uid.VLPhotographicImageStorage, "LABEL", False),
     ],
 )
 def test_localizers_and_slide_labels_are_refused(sop_class: uid.UID, kind: str, refused: bool) -> None:
@@ -471,6 +474,12 @@ def test_pixels_that_end_early_are_truncated(syntax: uid.UID, cut: int) -> None:
     # The last 8 bytes of compressed pixels only say that nothing follows.
     cut += 8 * syntax.is_compressed
     assert refusal(lossless(film(), RAMP, syntax)[:-cut]).reason == Reason.TRUNCATED
+
+
+def test_a_header_that_ends_early_is_truncated() -> None:
+    file = written(film(SeriesDescription="a description of some length"))
+    cut = file.index(b"description of some")
+    assert refusal(file[:cut]).reason == Reason.TRUNCATED
 
 
 def test_every_cut_of_a_file_is_refused() -> None:
@@ -498,6 +507,23 @@ def test_a_codestream_of_another_size_is_malformed(syntax: uid.UID) -> None:
         else file.replace(b"\x28\x00\x10\x00US\x02\x00\x20\x00", b"\x28\x00\x10\x00US\x02\x00\x10\x00")
     )
     assert refusal(again).reason == Reason.MALFORMED
+
+
+def test_a_codestream_that_asks_for_gigabytes_is_refused_before_a_decoder_sees_it() -> None:
+    codestream = bytearray(imagecodecs.jpeg2k_encode(RAMP, codecformat="j2k", reversible=True))
+    codestream[8:16] = (60_000).to_bytes(4, "big") * 2  # SIZ: Xsiz, Ysiz
+    error = refusal(written_compressed(film(), uid.JPEG2000Lossless, [bytes(codestream)]))
+    assert error.reason == Reason.MALFORMED
+    assert "60000 x 60000" in str(error)
+
+
+def test_jp2_boxes_that_lead_nowhere_are_malformed() -> None:
+    codestream = imagecodecs.jpeg2k_encode(RAMP, codecformat="jp2", reversible=True)
+    endless = codestream[:12] + b"\0\0\0\0free" + codestream[12:]
+    assert refusal(written_compressed(film(), uid.JPEG2000Lossless, [endless])).reason == Reason.MALFORMED
+    window = {"WindowCenter": "2048", "WindowWidth": "4096"}
+    whole = written_compressed(film(**window), uid.JPEG2000Lossless, [codestream])
+    np.testing.assert_array_equal(read(whole).pixels, read(written(film(**window))).pixels)
 
 
 @pytest.mark.parametrize("size", [60_000, 40_000, 10_000])

@@ -142,7 +142,9 @@ def _write_clutter(archive: Path, studies: Sequence[Study], rng: Rng) -> None:
     def folder() -> Path:
         return archive / f"P{patients[rng.integers(len(patients))]:04d}"
 
-    radiograph = encode_radiograph(rng, studies[0], 900, np.full((64, 64), 2000, np.uint16))
+    # Noise does not compress, so two thirds of the file end within its pixels.
+    noise = rng.integers(0, 4096, (64, 64), dtype=np.uint16)
+    radiograph = encode_radiograph(rng, studies[0], 900, noise)
     photograph = _encode(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), "JPEG")
     (folder() / "interrupted_copy.dcm").write_bytes(radiograph[: len(radiograph) * 2 // 3])
     (folder() / "interrupted_copy.jpg").write_bytes(photograph[: len(photograph) // 2])

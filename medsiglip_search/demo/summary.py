@@ -1,6 +1,5 @@
 """What the demo tells people at its end."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
@@ -46,9 +45,9 @@ def lines(result: Result) -> Iterator[str]:
             ("contact sheet", str(places.contact_sheet)),
         ]
     )
-    gallery = shlex.quote(str(places.gallery))
     yield ""
-    yield f"Next: medsiglip-search search {gallery} 'right pneumothorax' --where \"modality = 'CR'\""
+    search = terminal.command("search", places.gallery)
+    yield f"Next: {search} 'right pneumothorax' --where \"modality = 'CR'\""
 
 
 def _hits(hits: Sequence[Hit]) -> Iterator[str]:

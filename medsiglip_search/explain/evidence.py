@@ -32,7 +32,7 @@ class EvidenceExplainer:
         supports = self._supports(recorded)
         best = hits[0]
         sentences = [
-            f'The best of {len(hits)} hits for "{query}" scores {best.score:.2f}, '
+            f'The best of {len(hits)} hit{"s" * (len(hits) > 1)} for "{query}" scores {best.score:.2f}, '
             f"{best.relevance:.1f} standard deviations above the rest of the gallery."
         ]
         if supports:

@@ -33,7 +33,6 @@ class RasterFile:
         self._stream = stream
         try:
             self._image: Image.Image = Image.open(stream, formats=_FORMATS)
-            _check_size(self._image)
             # A multi-picture JPEG holds previews of itself.
             self.frame_count = 1 if self._image.format == "MPO" else int(getattr(self._image, "n_frames", 1))
         except Exception as error:
@@ -89,9 +88,7 @@ def _deep_to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1..8; of a TIFF always 1, for Pillow turns it on loading."""
-    if image.format == "TIFF":
-        return 1
+    """Return the EXIF orientation, 1..8, of a loaded image; Pillow turns a TIFF itself, and forgets it."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # damaged metadata is no reason to lose the picture

@@ -45,9 +45,7 @@ def render_grey(values: np.ndarray, window: Window | None, invert: bool = False)
     levels = grey_levels(values, window or percentile_window(values))
     if invert:
         levels = 255 - levels
-    pixels = np.empty((*levels.shape, 3), dtype=np.uint8)
-    pixels[...] = levels[..., np.newaxis]
-    return pixels
+    return np.stack([levels, levels, levels], axis=-1)
 
 
 def grey_levels(values: np.ndarray, window: Window) -> np.ndarray:
