@@ -144,12 +144,10 @@ def quieten_libraries() -> None:
         warnings.simplefilter("ignore")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.getLogger().addHandler(logging.NullHandler())
-    handler = _NoticeHandler(logging.INFO)
     for name in ("medsiglip_search", "indexer", "ui"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)
-        logger.addHandler(handler)
-        logger.propagate = False
+        logger.handlers = [_NoticeHandler()]
 
 
 class _NoticeHandler(logging.Handler):

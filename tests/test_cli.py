@@ -22,6 +22,7 @@ from medsiglip_search import __version__, encoders, terminal
 from medsiglip_search.cli import main
 from medsiglip_search.gallery import Gallery
 
+NOTICES = ("The demo encoder knows synthetic pictures only", "1 table beside the pictures left aside")
 SCRIPT = Path(sys.executable).parent / "medsiglip-search"
 
 
@@ -103,7 +104,7 @@ def gradient(start: int) -> Image.Image:
 def one_error(outcome: Outcome) -> str:
     """Return the message of a command that failed as it should: in one line, and nothing else."""
     assert outcome.out == []
-    errors = [line for line in outcome.err if not line.startswith("The demo encoder knows")]
+    errors = [line for line in outcome.err if not line.startswith(NOTICES)]
     assert len(errors) == 1, errors
     assert errors[0].startswith("error: ")
     return errors[0].removeprefix("error: ")
@@ -421,7 +422,15 @@ def long_archive(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.mark.usefixtures("offline")
+@pytest.fixture
+def heeding_ctrl_c() -> Iterator[None]:
+    """Not ignore Ctrl-C, as the jobs in a shell's background do and hand down to the processes they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("offline", "heeding_ctrl_c")
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_stopped_in_the_middle_is_finished_by_the_next(
     run: Run, tmp_path: Path, long_archive: Path, checkpoint: Path, blow: signal.Signals
@@ -432,8 +441,6 @@ def test_a_run_that_is_stopped_in_the_middle_is_finished_by_the_next(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell's background job, as this test may run in, ignores Ctrl-C and hands that down.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while first.poll() is None and not (Gallery.exists(gallery) and len(Gallery.open(gallery))):
         time.sleep(0.05)
