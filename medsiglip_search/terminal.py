@@ -101,7 +101,8 @@ def _place(uri: str, frame: int | None) -> str:
 
 def command(name: str, gallery: Path) -> str:
     """Return what to type for a command on a gallery, as it can be typed here: by its path if need be."""
-    program = PROGRAM if shutil.which(PROGRAM) else sys.argv[0]
+    started = Path(sys.argv[0])
+    program = str(started) if started.name == PROGRAM and not shutil.which(PROGRAM) else PROGRAM
     return f"{shlex.quote(program)} {name} {shlex.quote(str(gallery))}"
 
 

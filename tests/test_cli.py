@@ -207,7 +207,7 @@ def test_search_by_stored_image_leaves_it_out(run: Run, gallery: Path, archive: 
 def test_search_prints_a_table_for_people(run: Run, gallery: Path, archive: Path) -> None:
     outcome = run("search", gallery, "--image", archive / "ct.dcm", "--top-k", 1)
     header, line = outcome.out
-    assert header.split() == ["rank", "score", "relevance", "image_id", "image", "what"]
+    assert header.split() == ["rank", "score", "relevance", "image_id", "image", "what", "report"]
     assert line.split()[:2] == ["1", "1.000"]
     assert "ct.dcm" in line.split()
     assert "CT" in line.split()
@@ -460,3 +460,11 @@ def test_a_run_that_is_stopped_in_the_middle_is_finished_by_the_next(
     opened = Gallery.open(gallery)
     assert {one.uri for one in opened.instances(opened.select(None))} == {f"{n}.png" for n in range(2000)}
     assert len(opened) == 2000
+
+
+def test_a_hit_shows_what_a_report_begins_with() -> None:
+    hit = dict.fromkeys(("modality", "body_part", "laterality", "view_position", "year"))
+    hit |= {"rank": 1, "score": 0.5, "relevance": 2.0, "image_id": 7, "uri": "a.dcm", "frame": 3}
+    assert terminal.hit_cells(hit | {"report": "x" * 61})[-1] == "x" * 57 + "..."
+    assert terminal.hit_cells(hit | {"report": "Normal."})[-2:] == ("", "Normal.")
+    assert terminal.hit_cells(hit)[4:] == ("a.dcm frame 3", "", "")
