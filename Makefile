@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Threads that wait by spinning are slow beside other busy programs.
+export OMP_WAIT_POLICY ?= passive
+
 .PHONY: demo test lint types
 
 demo: $(READY)
@@ -15,6 +18,7 @@ test: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 types: $(READY)
 	$(BIN)/mypy

@@ -29,7 +29,7 @@ class IndexReport:
 
     embedded: frames that got an embedding.
     unchanged: files whose embeddings still stand; replaced: files read anew because they or their row of the
-        sidecar changed; removed: files whose rows were dropped because the files are gone.
+        sidecar changed; removed: files whose rows were dropped. None is: files that are gone keep theirs.
     rejected: files and frames of these archives that stand rejected now, whichever run tried them, by reason.
     """
 
@@ -192,6 +192,8 @@ def make_plan(
             unchanged.add(entry.key)
         else:
             jobs.append(Job(entry, file.source_digest or None if file else None))
+    if gone := known.keys() - {entry.key for entry in entries}:
+        log.info("%d of the gallery's files are gone from their archive; their images stay", len(gone))
     read_before = frozenset(key for key, file in known.items() if file.source_digest)
     return Plan(jobs, frozenset(unchanged), read_before)
 

@@ -1,6 +1,7 @@
 """The commands: each parses, calls, prints. The one module that reaches into `indexer`."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 EXIT_USAGE, EXIT_REJECTED, EXIT_INTERRUPTED = 2, 3, 130
 DEMO_ENCODER = "demo"
+MAX_DEMO_IMAGES = 100_000
 
 app = typer.Typer(
     help="Search medical image archives by text and by image. Not a medical device.",
@@ -55,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     0 done; 1 failed; 2 usage; 3 done, but files stand rejected under --strict; 4 gallery damaged; 5 gallery
     locked; 6 another encoder or format; 130 interrupted after a clean commit.
     """
+    # OpenMP's threads wait for each other by spinning: beside another busy program that is ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     terminal.quieten_libraries()
     try:
         code = app(arguments, prog_name="medsiglip-search", standalone_mode=False)
@@ -86,7 +90,7 @@ def options(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for all that is made.")] = Path("demo-output"),
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other patients.")] = 0,
-    images: Annotated[int, typer.Option(min=1, help="Pictures in the archive.")] = 600,
+    images: Annotated[int, typer.Option(min=1, max=MAX_DEMO_IMAGES, help="Pictures in the archive.")] = 600,
     archive_only: Annotated[bool, typer.Option("--archive-only", help="Stop after the archive.")] = False,
     device: Device = "auto",
     as_json: AsJson = False,

@@ -69,7 +69,7 @@ class Table:
         Raises ConditionRefused, GalleryDamaged.
         """
         if condition is not None:
-            # Planned alone first, so that damage met in reading is not taken for a bad condition.
+            # Planned alone first: what fails here is the condition.
             try:
                 self._dataset.scanner(list(columns), filter=condition).explain_plan()
             except (ValueError, OSError, RuntimeError) as error:
@@ -80,7 +80,9 @@ class Table:
             except ValueError as error:
                 if condition is None:
                     raise
-                # A cast or a division that fails on one row.
+                # A cast or a division that fails on one row, unless no row can be read at all.
+                for _ in self._dataset.to_batches():
+                    pass
                 raise ConditionRefused(reason(error)) from None
 
     def batches(self, column: str) -> Iterator[pa.Array]:

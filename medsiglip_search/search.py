@@ -85,6 +85,8 @@ class Searcher:
         if text is not None:
             if not text.strip():
                 raise InvalidQuery("the text is empty; say what to look for")
+            if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise InvalidQuery("the text is not UTF-8; write it in UTF-8")
             parts.append(self.encoder.embed_texts([text]))
         if len(images):
             try:

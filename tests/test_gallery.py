@@ -613,3 +613,13 @@ except InvalidQuery:
 """
     process = run_python(code, tmp_path / "g")
     assert (process.communicate(), process.returncode) == (("", ""), 0)
+
+
+def test_damage_met_under_a_filter_is_not_blamed_on_the_filter(tmp_path):
+    gallery = gallery_of(tmp_path / "g", np.eye(40))
+    for path in (tmp_path / "g" / "images.lance" / "data").glob("*.lance"):
+        content = bytearray(path.read_bytes())
+        content[::97] = bytes(byte ^ 1 for byte in content[::97])
+        path.write_bytes(content)
+    with pytest.raises(GalleryDamaged):
+        Gallery.open(gallery.path).select("modality = 'CT'")

@@ -414,6 +414,11 @@ def test_no_error_in_reading_stops_the_run_or_names_a_path(
     assert rejected(gallery) == {("a.png", None): reason}
     assert "secret" not in gallery.rejected()[0].message
 
+    # What could not be read may be readable now although it did not change; the rest would fail again.
+    monkeypatch.undo()
+    index_archives(gallery, [str(archive)], encoder)
+    assert rejected(gallery) == ({} if reason == "unreadable" else {("a.png", None): reason})
+
 
 def test_a_file_that_changes_while_it_is_read_is_read_again_next_time(
     archive: Path, gallery: Gallery, encoder: ColourEncoder, monkeypatch: pytest.MonkeyPatch
@@ -586,3 +591,17 @@ def test_all_of_a_real_archive_is_embedded_and_its_tables_left_aside(
 ) -> None:
     report = index_archives(gallery, [str(SHARED / "archives" / "vqa-rad")], encoder)
     assert counts(report) == {"embedded": 315, "unchanged": 0, "replaced": 0, "rejected": {}}
+
+
+def test_images_whose_file_is_gone_stay_and_are_told_of(
+    archive: Path, gallery: Gallery, encoder: ColourEncoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("goes.png", "stays.png"):
+        save(archive / name)
+    index_archives(gallery, [str(archive)], encoder)
+    (archive / "goes.png").unlink()
+    with caplog.at_level("INFO", "indexer"):
+        report = index_archives(gallery, [str(archive)], encoder)
+    assert sorted(images(gallery)) == [("goes.png", 0), ("stays.png", 0)]
+    assert (report.unchanged, report.removed) == (1, 0)
+    assert "1 of the gallery's files are gone from their archive; their images stay" in caplog.text

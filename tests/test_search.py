@@ -149,6 +149,7 @@ def test_an_empty_gallery_has_no_hits(tmp_path):
         ({}, "nothing to look for"),
         ({"text": ""}, "text is empty"),
         ({"text": " \n"}, "text is empty"),
+        ({"text": "effusion \udcff"}, "not UTF-8"),
         ({"text": "1 0 0", "top_k": 0}, "top_k is 0"),
         ({"text": "1 0 0", "top_k": -3}, "top_k is -3"),
         ({"like": [17]}, "no image 17"),

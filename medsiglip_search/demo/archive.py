@@ -10,9 +10,7 @@ broken or no pictures at all. Deterministic: the same seed writes the same bytes
 
 import csv
 import io
-import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +22,7 @@ from medsiglip_search.demo.cases import Drawing, Study, draw_study, labels_of, p
 from medsiglip_search.demo.dicom import encode_ct_slice, encode_ct_volume, encode_radiograph, encode_report
 from medsiglip_search.demo.drawing.canvas import Box, Rng
 from medsiglip_search.demo.wording import report
+from medsiglip_search.demo.workers import worker_pool
 
 COLUMNS = ("path", "patient", "study", "modality", "findings", "boxes", "report")
 METADATA = "metadata.csv"
@@ -48,8 +47,7 @@ def write_archive(
     studies = plan(seed, images)
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, str]] = []
-    # Drawing takes most of the time. Not forked: torch's threads may be running by now.
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as workers:
+    with worker_pool() as workers:  # drawing takes most of the time
         for study, written in zip(
             studies, workers.map(partial(_write_study, folder), studies, chunksize=8), strict=True
         ):

@@ -1,6 +1,5 @@
 """The quick start: the whole way from an archive to an explained result, on invented patients."""
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,7 @@ TEXT_QUERY = "left pleural effusion"
 IMAGE_QUERY_FINDING = "melanoma"
 SHOWN_HITS = 6
 
-_STAMP = "demo.json"
+_STAMP = "demo.txt"
 
 
 class Index(Protocol):
@@ -66,21 +65,22 @@ def make_archive(
     Raises InvalidQuery where `out` holds something that is not a demo's.
     """
     places = Places(out / "archive", out / "archive" / METADATA, out / "gallery", out / "contact_sheet.png")
-    stamp, wanted = out / _STAMP, {"seed": seed, "images": images}
     if out.exists() and not out.is_dir():
         raise InvalidQuery(f"{out}: a file stands where the demo would go. Pass --out with another folder.")
-    if stamp.is_file():
-        if json.loads(stamp.read_text()) == wanted:
-            progress(images)
-            return places
-        for folder in (places.archive, places.gallery):
-            shutil.rmtree(folder, ignore_errors=True)
-        stamp.unlink()
-    elif out.is_dir() and any(out.iterdir()):
+    stamp = out / _STAMP
+    if not stamp.is_file() and out.is_dir() and any(out.iterdir()):
         raise InvalidQuery(f"{out}: not empty, and not written by the demo. Pass --out with another folder.")
+    wanted = f"seed {seed}, {images} images\n"
+    if stamp.is_file() and stamp.read_text() == wanted:
+        progress(images)
+        return places
+    out.mkdir(parents=True, exist_ok=True)
+    # Whoever interrupts the drawing leaves this, and the next run begins anew.
+    stamp.write_text("unfinished\n")
+    for folder in (places.archive, places.gallery):
+        shutil.rmtree(folder, ignore_errors=True)
     write_archive(places.archive, seed, images, progress)
-    # Written last: a demo that was interrupted before this draws its archive again.
-    stamp.write_text(json.dumps(wanted) + "\n")
+    stamp.write_text(wanted)
     return places
 
 

@@ -1,9 +1,7 @@
 """Drawn pictures to train the demo encoder on, none of them from an archive."""
 
 import math
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +13,7 @@ from medsiglip_search.demo.drawing import DRAW
 from medsiglip_search.demo.drawing.canvas import Box
 from medsiglip_search.demo.findings import MODALITIES, SIDES, Modality, Sign
 from medsiglip_search.demo.network import GRID, SIZE, SPEC
+from medsiglip_search.demo.workers import worker_pool
 from medsiglip_search.encoders.preprocess import pad_square, resize
 
 FINDINGS = [
@@ -45,7 +44,7 @@ class Pool:
 def draw_pool(seed: int, pictures: int) -> Pool:
     """Return that many pictures, each of its own anatomy, as the encoder will get them."""
     seeds = [(seed, chunk) for chunk in range(math.ceil(pictures / 250))]
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as workers:
+    with worker_pool() as workers:
         chunks = list(workers.map(partial(_draw_chunk, pictures=250), seeds))
     pixels = np.concatenate([chunk.pixels for chunk in chunks])[:pictures]
     places = np.concatenate([chunk.places for chunk in chunks])[:pictures]

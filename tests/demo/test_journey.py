@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,21 @@ def test_an_archive_of_one_picture_leaves_open_what_it_cannot_tell(tmp_path: Pat
     run = demo(tmp_path / "run" / "out", "--images", "1", "--json")
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["image_p10"] is None
+
+
+def test_a_demo_killed_while_drawing_leaves_no_process_and_begins_anew(tmp_path: Path):
+    out = tmp_path / "out"
+    killed = subprocess.Popen([SCRIPT, "demo", "--out", out, "--images", "5000"], stderr=subprocess.PIPE)
+    while not list(out.glob("archive/P*")):
+        assert killed.poll() is None
+        time.sleep(0.05)
+    killed.kill()
+    assert killed.stderr is not None
+    killed.stderr.read()  # ends when the last process that holds it does
+    again = demo(out, "--images", "4", "--archive-only")
+    assert again.returncode == 0, again.stderr
+    table = (out / "archive" / "metadata.csv").read_text().splitlines()[1:]
+    assert {line.split("/")[0] for line in table} == {path.name for path in out.glob("archive/P*")}
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path):
