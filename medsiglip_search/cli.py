@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     0 done; 1 failed; 2 usage; 3 done, but files stand rejected under --strict; 4 gallery damaged; 5 gallery
     locked; 6 another encoder or format; 130 interrupted after a clean commit.
     """
-    # OpenMP's threads wait for each other by spinning: beside another busy program that is ten times slower.
+    # OpenMP's threads wait by spinning: beside another busy program that is several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     terminal.quieten_libraries()
     try:
