@@ -37,6 +37,7 @@ class RejectedFile(Rejected):
 
 
 ATTRIBUTES = tuple(field.name for field in fields(Attributes))
+_NUMBERS = {"year": pa.int32(), "position_mm": pa.float64()}
 
 _IMAGE_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("image_id", pa.int64()),
@@ -49,7 +50,7 @@ _IMAGE_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("mtime_ns", pa.int64()),
     ("rows", pa.int32()),
     ("columns", pa.int32()),
-    *((name, pa.int32() if name == "year" else pa.string()) for name in ATTRIBUTES),
+    *((name, _NUMBERS.get(name, pa.string())) for name in ATTRIBUTES),
     ("flags", pa.list_(pa.string())),
     ("thumbnail", pa.binary()),
 )

@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 
 from medsiglip_search.errors import Reason
+from medsiglip_search.windows import RenderSpec
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of a gallery's folder and columns; a gallery of another version is refused."""
 
 Value = str | int | float | bool | None
@@ -25,6 +26,7 @@ class PreprocessSpec:
     fit: "pad" adds zeros to a square, picture in the middle; "stretch" ignores the aspect.
     resample: "tf_bilinear" is TensorFlow's bilinear kernel without antialiasing.
     mean, std: of pixels scaled to 0..1.
+    rendering: how the picture was made of a file whose values are no colours.
     """
 
     size: int = 448
@@ -32,14 +34,16 @@ class PreprocessSpec:
     resample: Literal["tf_bilinear", "bicubic"] = "tf_bilinear"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    rendering: RenderSpec = RenderSpec()
 
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
     """What is worth searching by; None where the file does not say.
 
-    `patient`, `study`, `series` and `instance` are the file's own identifiers in a `Picture`, and keyed
-    pseudonyms from the gallery on.
+    position_mm: how far the slice lies along its normal; what orders the slices of a series.
+    `patient`, `study`, `series` and `instance` are the file's own identifiers in a `Picture`, and what the
+    gallery makes of them (see `Identifiers`) from there on.
     """
 
     modality: str | None = None
@@ -48,6 +52,7 @@ class Attributes:
     view_position: str | None = None
     manufacturer: str | None = None
     year: int | None = None
+    position_mm: float | None = None
     patient: str | None = None
     study: str | None = None
     series: str | None = None
@@ -129,13 +134,18 @@ class Rejected:
     message: str
 
 
+Identifiers = Literal["pseudonym", "keep", "drop"]
+"""What a gallery stores of patient, study, series and instance: keyed pseudonyms, the file's own, nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class GalleryMeta:
-    """What gallery.json holds: one encoder and one preprocessing for all rows."""
+    """What gallery.json holds: one encoder, one preprocessing and one way with identifiers for all rows."""
 
     encoder: str
     revision: str
     weights_digest: str
     dim: int
     spec: PreprocessSpec
+    identifiers: Identifiers = "pseudonym"
     format_version: int = FORMAT_VERSION

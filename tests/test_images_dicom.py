@@ -25,8 +25,9 @@ from pydicom.sequence import Sequence
 
 from medsiglip_search.errors import Reason, Unreadable
 from medsiglip_search.images import open_image
-from medsiglip_search.images.windows import Window, render_ct, render_grey
+from medsiglip_search.images.levels import render_ct, render_grey
 from medsiglip_search.records import Attributes, Picture
+from medsiglip_search.windows import Window
 
 # The test runner lifts the silence that the package asks for.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")

@@ -8,7 +8,8 @@ import numpy as np
 from medsiglip_search.demo.drawing import DRAW
 from medsiglip_search.demo.drawing.canvas import Box, Rng
 from medsiglip_search.demo.findings import MODALITIES, SIDES, Finding, Modality, Side, Sign
-from medsiglip_search.images.windows import Window, render_ct, render_grey
+from medsiglip_search.images.levels import render_ct, render_grey
+from medsiglip_search.windows import Window
 
 IMAGES_PER_PATIENT = 4
 _STUDY_SIZES = ((2, 2), (1, 3), (3, 1), (2, 2), (4,), (2, 1, 1))

@@ -12,6 +12,7 @@ from medsiglip_search.images.sniff import SNIFF_BYTES, sniff
 from medsiglip_search.images.source import open_source, translated
 from medsiglip_search.images.thumbnail import pixel_digest, thumbnail
 from medsiglip_search.records import Picture
+from medsiglip_search.windows import RenderSpec, Window
 
 __all__ = ["ImageFile", "open_image", "pixel_digest", "sampled_frames", "thumbnail"]
 
@@ -21,8 +22,16 @@ class ImageFile(Protocol):
 
     frame_count: int
 
-    def read(self, frame: int = 0) -> Picture:
-        """Return one frame, counted from 0; raises Unreadable, and InvalidQuery for a frame it has not."""
+    def read(self, frame: int = 0, window: Window | None = None) -> Picture:
+        """Return one frame, counted from 0.
+
+        window: shown instead of what the file or the rendering says, in modality units.
+        Raises Unreadable; InvalidQuery for a frame it has not and a window on a picture without values.
+        """
+        ...
+
+    def sampled(self, limit: int) -> list[int]:
+        """Return at most `limit` frame numbers, evenly spaced, slices in the order of their position."""
 
     def __enter__(self) -> Self: ...
 
@@ -31,7 +40,7 @@ class ImageFile(Protocol):
     ) -> None: ...
 
 
-def open_image(source: str | os.PathLike[str] | bytes) -> ImageFile:
+def open_image(source: str | os.PathLike[str] | bytes, rendering: RenderSpec = RenderSpec()) -> ImageFile:
     """Open a picture; its content decides what it is, never its name. Close it by `with`.
 
     Raises Unreadable, and nothing else, for what cannot become a picture.
@@ -45,7 +54,7 @@ def open_image(source: str | os.PathLike[str] | bytes) -> ImageFile:
                 raise Unreadable(
                     Reason.NOT_AN_IMAGE, "This is neither DICOM, PNG, JPEG, TIFF, BMP, WebP nor GIF."
                 )
-            reader = DicomFile(stream) if kind == "dicom" else RasterFile(stream)
+            reader = DicomFile(stream, rendering) if kind == "dicom" else RasterFile(stream, rendering)
         return _OpenImage(stream, reader)
     except BaseException:
         stream.close()
@@ -72,14 +81,19 @@ class _OpenImage:
         self._reader = reader
         self.frame_count = reader.frame_count
 
-    def read(self, frame: int = 0) -> Picture:
+    def read(self, frame: int = 0, window: Window | None = None) -> Picture:
         if not 0 <= frame < self.frame_count:
             raise InvalidQuery(f"frame {frame} of {self.frame_count}: give 0 to {self.frame_count - 1}.")
         with translated():
-            picture = self._reader.read(frame)
+            picture = self._reader.read(frame, window)
         if is_flat(picture.pixels):
             raise Unreadable(Reason.BLANK_IMAGE, "All its pixels have the same value.")
         return picture
+
+    def sampled(self, limit: int) -> list[int]:
+        with translated():
+            order = self._reader.frame_order()
+        return [order[place] for place in sampled_frames(self.frame_count, limit)]
 
     def __enter__(self) -> Self:
         return self

@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from medsiglip_search.images.levels import percentile_window, render_ct, render_grey
 from medsiglip_search.images.lookup import LookupTable
-from medsiglip_search.images.windows import Window, percentile_window, render_ct, render_grey
+from medsiglip_search.windows import Window
 
 WINDOW_FALLBACK = "window_fallback"
 

@@ -2,16 +2,18 @@
 
 import struct
 import warnings
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from medsiglip_search.errors import Reason, Unreadable
+from medsiglip_search.images.levels import render_grey
 from medsiglip_search.images.limits import check_frame
 from medsiglip_search.images.source import stream_size
-from medsiglip_search.images.windows import Window, render_grey
 from medsiglip_search.records import Picture
+from medsiglip_search.windows import RenderSpec, Window
 
 # Pillow's own size warning is superseded by check_frame; others quote a file's metadata.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -29,8 +31,9 @@ class RasterFile:
     Raises Unreadable for what is too large or ends early. Pillow's other exceptions pass through.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, rendering: RenderSpec) -> None:
         self._stream = stream
+        self._rendering = rendering
         try:
             self._image: Image.Image = Image.open(stream, formats=_FORMATS)
             # A multi-picture JPEG holds previews of itself.
@@ -38,7 +41,11 @@ class RasterFile:
         except Exception as error:
             raise _refusal(error, stream, None) from error
 
-    def read(self, frame: int) -> Picture:
+    def frame_order(self) -> Sequence[int]:
+        """Return the frame numbers in the order in which they follow one another."""
+        return range(self.frame_count)
+
+    def read(self, frame: int, window: Window | None = None) -> Picture:
         """Return one frame, upright."""
         image = self._image
         try:

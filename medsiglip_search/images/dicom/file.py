@@ -1,5 +1,6 @@
 """One open DICOM file."""
 
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -14,6 +15,7 @@ from medsiglip_search.images.dicom.rendering import grey_rendering, palette
 from medsiglip_search.images.grey import render_stored
 from medsiglip_search.images.source import stream_size
 from medsiglip_search.records import Picture
+from medsiglip_search.windows import RenderSpec, Window
 
 
 class DicomFile:
@@ -23,7 +25,8 @@ class DicomFile:
     exceptions pass through.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, rendering: RenderSpec) -> None:
+        self._rendering = rendering
         self._dataset, self._stream = read_header(stream)
         self._element = find_pixels(self._dataset, self._stream)
         self._syntax = transfer_syntax(self._dataset, self._element)
@@ -33,7 +36,11 @@ class DicomFile:
         self._attributes = attributes(self._dataset)
         self._flags = flags(self._dataset)
 
-    def read(self, frame: int) -> Picture:
+    def frame_order(self) -> Sequence[int]:
+        """Return the frame numbers in the order in which they follow one another."""
+        return range(self.frame_count)
+
+    def read(self, frame: int, window: Window | None = None) -> Picture:
         """Return one frame; the others are not decoded."""
         stored, colour_space = self._decode(frame)
         assumed: tuple[str, ...] = ()

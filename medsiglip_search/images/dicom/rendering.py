@@ -10,7 +10,7 @@ from pydicom.pixels.processing import apply_color_lut
 from medsiglip_search.images.dicom.elements import functional_group, is_big_endian, numbers, text, value
 from medsiglip_search.images.grey import GreyRendering
 from medsiglip_search.images.lookup import LookupTable, read_entries
-from medsiglip_search.images.windows import Window
+from medsiglip_search.windows import Window
 
 _CT_CLASSES = (uid.CTImageStorage, uid.EnhancedCTImageStorage, uid.LegacyConvertedEnhancedCTImageStorage)
 _COLOURS = ("Red", "Green", "Blue")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from medsiglip_search.images.windows import Window, grey_levels, percentile_window, render_ct, render_grey
+from medsiglip_search.images.levels import grey_levels, percentile_window, render_ct, render_grey
+from medsiglip_search.windows import Window
 
 
 def test_ct_shows_the_three_windows_in_red_green_and_blue() -> None:

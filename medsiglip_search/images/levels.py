@@ -1,37 +1,20 @@
-"""Modality values to grey levels: the windows, how one is applied, and the fallback where a file has none."""
+"""Modality values to grey levels: how a window is applied, and the one that fits where a file has none."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from medsiglip_search.windows import RenderSpec, Window
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The values shown as black (`low`) and white (`high`), in modality units (HU for CT).
-
-    curve: "sigmoid" is the sigmoid of PS3.3 C.11.2.1.3.1, which has its centre between the two and its
-        width from one to the other.
-    """
-
-    low: float
-    high: float
-    curve: Literal["linear", "sigmoid"] = "linear"
-
-
-# Width/level 2250/-100, 350/40 and 80/40, which MedSigLIP was trained on (arXiv 2507.05201, 2.1.2); HU.
-CT_WINDOWS = {"wide": Window(-1225, 1025), "soft_tissue": Window(-135, 215), "brain": Window(0, 80)}
-
-FALLBACK_PERCENTILES = (0.5, 99.5)
 _PERCENTILE_SAMPLE = 1_000_000
 _STRIP_VALUES = 1 << 18
 
 
-def render_ct(hu: np.ndarray) -> np.ndarray:
-    """Return (H, W, 3) uint8 RGB of (H, W) Hounsfield units, one of CT_WINDOWS in each channel."""
+def render_ct(hu: np.ndarray, windows: Sequence[Window] = RenderSpec().ct) -> np.ndarray:
+    """Return (H, W, 3) uint8 RGB of (H, W) Hounsfield units, one of three windows in each channel."""
     pixels = np.empty((*hu.shape, 3), dtype=np.uint8)
-    for channel, window in enumerate(CT_WINDOWS.values()):
+    for channel, window in enumerate(windows):
         pixels[..., channel] = grey_levels(hu, window)
     return pixels
 
@@ -83,8 +66,10 @@ def _fill_levels(values: np.ndarray, window: Window, levels: np.ndarray) -> None
     levels[...] = shades.astype(np.uint8)
 
 
-def percentile_window(values: np.ndarray) -> Window:
-    """Return the window from the 0.5th to the 99.5th percentile of the finite values.
+def percentile_window(
+    values: np.ndarray, percentiles: tuple[float, float] = RenderSpec().percentiles
+) -> Window:
+    """Return the window from one percentile of the finite values to another.
 
     Where the two are the same value the whole range is taken. Large arrays are sampled evenly.
     """
@@ -92,7 +77,7 @@ def percentile_window(values: np.ndarray) -> Window:
     finite = sample[np.isfinite(sample)] if values.dtype.kind == "f" else sample
     if not finite.size:
         return Window(0.0, 0.0)
-    low, high = np.percentile(finite, FALLBACK_PERCENTILES)
+    low, high = np.percentile(finite, percentiles)
     if low == high:
         whole = values[np.isfinite(values)] if values.dtype.kind == "f" else values
         low, high = whole.min(), whole.max()
