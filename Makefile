@@ -8,13 +8,19 @@ READY := $(VENV)/.ready
 # Threads that wait by spinning are slow beside other busy programs.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test lint types
+.PHONY: demo test fuzz lint types
 
 demo: $(READY)
 	$(BIN)/medsiglip-search demo --out demo-output
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# Damaged files by the thousand; how many, and from which seed on, by COUNT and SEED.
+COUNT ?= 20000
+SEED ?= 0
+fuzz: $(READY)
+	$(BIN)/python tests/fuzz.py --count $(COUNT) --seed $(SEED)
 
 lint: $(READY)
 	$(BIN)/ruff check .

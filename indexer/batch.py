@@ -3,18 +3,21 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from indexer.known import Claims, KnownFrames
 from indexer.reading import FileEnd, Frame
-from indexer.sources import Key
+from indexer.sidecar import Sidecar, joined
+from indexer.sources import Entry, Key
 from medsiglip_search.encoders import Encoder
 from medsiglip_search.errors import Reason, Unreadable
 from medsiglip_search.gallery import GalleryWriter
 from medsiglip_search.gallery_schema import RejectedFile
+from medsiglip_search.identifiers import StoredIdentifiers
 from medsiglip_search.records import Instance, Rejected
 
 # Large pictures go to the encoder in smaller numbers.
@@ -30,10 +33,14 @@ Embedded = tuple[Instance, bytes, np.ndarray]
 
 @dataclass(slots=True)
 class _File:
-    """One file so far; complete when its end has come and none of its frames waits."""
+    """One file so far; complete when its end has come and none of its frames waits.
+
+    claims: the embedded frames whose SOP instance the file itself tells.
+    """
 
     waiting: int = 0
     embedded: list[Embedded] = field(default_factory=list)
+    claims: list[Instance] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     end: FileEnd | None = None
 
@@ -41,16 +48,24 @@ class _File:
 class Batch:
     """What was read and is not committed yet, and a count of what was.
 
-    embedded: frames embedded so far; stored: those of them that are committed.
+    A gallery has one encoder and one spec, so equal pixels have equal embeddings: the encoder sees no picture
+    that the gallery holds or that waits to be committed.
+
+    embedded: frames with an embedding so far; stored: those of them that are committed.
     committed: files whose outcome is; unchanged: files found as the gallery knows them.
     """
 
     def __init__(
-        self, writer: GalleryWriter, encoder: Encoder, size: int, as_stored: Callable[[Instance], Instance]
+        self,
+        writer: GalleryWriter,
+        encoder: Encoder,
+        size: int,
+        sidecar: Sidecar,
+        identifiers: StoredIdentifiers,
     ) -> None:
         """Commit to `writer` what `encoder` embeds, `size` frames at once.
 
-        as_stored: makes of an instance as it was read what goes into the gallery.
+        sidecar, identifiers: what they make of an instance as it was read goes into the gallery.
         """
         self.committed: set[Key] = set()
         self.unchanged: set[Key] = set()
@@ -58,9 +73,12 @@ class Batch:
         self._writer = writer
         self._encoder = encoder
         self._size = size
-        self._as_stored = as_stored
+        self._sidecar = sidecar
+        self._identifiers = identifiers
         self._waiting: list[Frame] = []
         self._files: dict[Key, _File] = {}
+        self._known = KnownFrames(writer.gallery)
+        self._uncommitted: dict[str, np.ndarray] = {}
         self._rows = 0
         self._committed_at = time.monotonic()
 
@@ -90,14 +108,23 @@ class Batch:
 
     def embed(self) -> None:
         """Embed the frames that wait."""
-        outcomes = _embed(self._encoder, [frame.pixels for frame in self._waiting])
-        for frame, outcome in zip(self._waiting, outcomes, strict=True):
+        if not self._waiting:
+            return
+        outcomes = self._outcomes_of_waiting()
+        for frame in self._waiting:
             read = frame.instance
             file = self._file(read.archive, read.uri)
+            outcome = outcomes[read.pixel_digest]
             if isinstance(outcome, Unreadable):
                 file.rejected.append(Rejected(read.uri, read.frame, outcome.reason, str(outcome)))
             else:
-                file.embedded.append((self._as_stored(read), frame.thumbnail, outcome))
+                row = self._sidecar.row(read.uri)
+                instance = joined(read, row, self._identifiers)
+                file.embedded.append((instance, frame.thumbnail, outcome))
+                # A table may count its slices under that name, or name pictures made of one instance.
+                if row.attributes.instance is None and instance.attributes.instance is not None:
+                    file.claims.append(instance)
+                self._uncommitted[read.pixel_digest] = outcome
                 self.embedded += 1
             # Last, so that a file which Ctrl-C leaves half done still waits and is not committed.
             file.waiting -= 1
@@ -108,10 +135,14 @@ class Batch:
         complete: list[Key] = []
         embedded: list[Embedded] = []
         rejected: list[RejectedFile] = []
+        claims = Claims(self._known)
         for key, file in self._files.items():
             if file.end is not None and not file.waiting:
                 complete.append(key)
                 frames, rejections = _outcome(file, file.end)
+                if first := claims.claim(key, file.claims if frames else ()):
+                    file.rejected.append(_duplicate(file.end.entry, first))
+                    frames, rejections = _outcome(file, file.end)
                 embedded += frames
                 rejected += rejections
         instances = [instance for instance, _, _ in embedded]
@@ -120,13 +151,30 @@ class Batch:
         shape = len(embedded), self._encoder.dim  # also where there is none
         with _ctrl_c_held_back():
             if complete:
-                self._writer.commit(instances, thumbnails, embeddings.reshape(shape), rejected)
+                image_ids = self._writer.commit(instances, thumbnails, embeddings.reshape(shape), rejected)
+                self._known.add(instances, image_ids)
             self.stored += len(embedded)
             self.committed.update(complete)
             for key in complete:
                 del self._files[key]
+            self._uncommitted = {
+                instance.pixel_digest: embedding
+                for file in self._files.values()
+                for instance, _, embedding in file.embedded
+            }
         self._rows = 0
         self._committed_at = time.monotonic()
+
+    def _outcomes_of_waiting(self) -> dict[str, np.ndarray | Unreadable]:
+        """Return by pixel_digest the embedding of each picture that waits, or why it has none."""
+        waiting = {frame.instance.pixel_digest: frame.pixels for frame in self._waiting}
+        outcomes: dict[str, np.ndarray | Unreadable] = {
+            digest: self._uncommitted[digest] for digest in waiting if digest in self._uncommitted
+        }
+        outcomes |= self._known.embeddings(digest for digest in waiting if digest not in outcomes)
+        new = [digest for digest in waiting if digest not in outcomes]
+        outcomes |= zip(new, _embed(self._encoder, [waiting[digest] for digest in new]), strict=True)
+        return outcomes
 
     def _file(self, archive: str, uri: str) -> _File:
         return self._files.setdefault((archive, uri), _File())
@@ -161,6 +209,16 @@ def _embed(encoder: Encoder, images: Sequence[np.ndarray]) -> list[np.ndarray | 
             return [error]
     # One of them spoils the batch.
     return [outcome for image in images for outcome in _embed(encoder, [image])]
+
+
+def _duplicate(entry: Entry, first: Instance) -> Rejected:
+    """Return why a file is rejected whose SOP instance `first` shows with other pixels."""
+    where = first.uri if first.archive == entry.archive else f"{first.uri} of {first.archive}"
+    message = (
+        f"{entry.uri}: has the SOP Instance UID of {where}, which came first, but other pixels. "
+        "Give it a UID of its own, or index it into another gallery"
+    )
+    return Rejected(entry.uri, None, Reason.DUPLICATE_INSTANCE, message)
 
 
 def _outcome(file: _File, end: FileEnd) -> tuple[list[Embedded], list[RejectedFile]]:

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from indexer.batch import Batch
-from indexer.reading import FileEnd, Job, ahead, read_files
-from indexer.sidecar import NO_SIDECAR, Sidecar, is_joined, is_table, joined, read_sidecar
+from indexer.reading import FileEnd, Job, read_files
+from indexer.sidecar import NO_SIDECAR, Sidecar, is_joined, is_table, read_sidecar
 from indexer.sources import Entry, Key, open_source
 from medsiglip_search.encoders import Encoder
 from medsiglip_search.errors import ArchiveNotFound
 from medsiglip_search.gallery import Gallery, GalleryWriter
-from medsiglip_search.identifiers import Pseudonymizer
+from medsiglip_search.identifiers import StoredIdentifiers, identifiers_for
+from medsiglip_search.images.guard import Guard, Limits
 
 FRAMES_PER_INSTANCE = 16
-READ_AHEAD_FRAMES = 4
 ROWS_AT_ONCE = 10_000
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 class IndexReport:
     """What a run did.
 
-    embedded: frames that got an embedding.
+    embedded: frames stored with an embedding, be it one that the gallery held for the same pixels.
     unchanged: files whose embeddings still stand; replaced: files read anew because they or their row of the
         sidecar changed; removed: files whose rows were dropped. None is: files that are gone keep theirs.
     rejected: files and frames of these archives that stand rejected now, whichever run tried them, by reason.
@@ -67,6 +67,8 @@ def index_archives(
     metadata: str | Path | None = None,
     batch_size: int | None = None,
     frames_per_instance: int = FRAMES_PER_INSTANCE,
+    workers: int | None = None,
+    limits: Limits = Limits(),
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> IndexReport:
     """Bring `gallery` up to date with every file below the folders `archives`.
@@ -75,9 +77,14 @@ def index_archives(
     left aside. A file that is as the gallery knows it is not read again. A run that is killed loses at most
     what it had not committed, and the next run makes that good.
 
+    Equal pixels are embedded once. A file that shows other pixels as the same SOP instance than one that came
+    before it, in the order of the archives and of their names or in an earlier run, is rejected: a gallery
+    that drops identifiers cannot tell. It is tried again when it changes.
+
     metadata: a sidecar table (see `read_sidecar`), its rows joined to the files they name.
     batch_size: pictures handed to the encoder at once; its own by default.
     frames_per_instance: at most so many frames of each file that is read, evenly spaced.
+    workers: processes that decode, one for each processor by default. limits: what each file may take.
     progress: called before the first file and after each.
     Raises ArchiveNotFound, InvalidMetadata, GalleryMismatch, GalleryLocked and other errors of the store;
     Interrupted on Ctrl-C.
@@ -88,19 +95,14 @@ def index_archives(
     entries = list_files(archives, leave_out=[path for path in (gallery.path, sidecar.path) if path])
     sidecar.match({entry.uri for entry in entries})
 
-    with gallery.writer() as writer:
-        pseudonymizer = Pseudonymizer(gallery.secret_key)
-        plan = make_plan(gallery, writer, entries, sidecar, pseudonymizer)
-        batch = Batch(
-            writer,
-            encoder,
-            batch_size or encoder.batch_size,
-            as_stored=lambda read: joined(read, sidecar.row(read.uri), pseudonymizer),
-        )
+    with gallery.writer() as writer, Guard(workers, limits) as guard:
+        identifiers = identifiers_for(gallery)
+        plan = make_plan(gallery, writer, entries, sidecar, identifiers)
+        batch = Batch(writer, encoder, batch_size or encoder.batch_size, sidecar, identifiers)
         files_done = len(plan.unchanged)
         progress(Progress(files_done, len(entries), 0))
         try:
-            for piece in ahead(read_files(plan.jobs, frames_per_instance), READ_AHEAD_FRAMES):
+            for piece in read_files(plan.jobs, frames_per_instance, gallery.meta.spec.rendering, guard):
                 batch.add(piece)
                 if batch.is_full:
                     batch.embed()
@@ -170,7 +172,7 @@ def make_plan(
     writer: GalleryWriter,
     entries: Sequence[Entry],
     sidecar: Sidecar,
-    pseudonymizer: Pseudonymizer,
+    identifiers: StoredIdentifiers,
 ) -> Plan:
     """Compare each file with what the gallery holds of it."""
     archives = {entry.archive for entry in entries}
@@ -178,7 +180,7 @@ def make_plan(
         (archive, uri): file for archive in archives for uri, file in writer.known_files(archive).items()
     }
     problems = {(one.archive, one.uri): one.message for one in gallery.rejected() if one.frame is None}
-    outdated = _outdated(gallery, sidecar, pseudonymizer)
+    outdated = _outdated(gallery, sidecar, identifiers)
     jobs, unchanged = [], set()
     for entry in entries:
         file = known.get(entry.key)
@@ -198,14 +200,16 @@ def make_plan(
     return Plan(jobs, frozenset(unchanged), read_before)
 
 
-def _outdated(gallery: Gallery, sidecar: Sidecar, pseudonymizer: Pseudonymizer) -> set[Key]:
+def _outdated(gallery: Gallery, sidecar: Sidecar, identifiers: StoredIdentifiers) -> set[Key]:
     """Return the indexed files about which the sidecar says something else than the gallery."""
+    if not sidecar.rows:
+        return set()
     ids = gallery.select(None)
     outdated: set[Key] = set()
     for start in range(0, len(ids), ROWS_AT_ONCE):
         for stored in gallery.instances(ids[start : start + ROWS_AT_ONCE]):
             row = sidecar.rows.get(stored.uri)
-            if row is not None and not is_joined(stored, row, pseudonymizer):
+            if row is not None and not is_joined(stored, row, identifiers):
                 outdated.add((stored.archive, stored.uri))
     return outdated
 

@@ -1,23 +1,18 @@
 """From a file to the frames worth embedding, or to the reason why there are none."""
 
-import hashlib
-import itertools
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
+from indexer.side_by_side import side_by_side
 from indexer.sources import Entry
 from medsiglip_search.errors import Reason, Unreadable
-from medsiglip_search.images import open_image, sampled_frames
-from medsiglip_search.images.thumbnail import pixel_digest, thumbnail
+from medsiglip_search.images import open_image, pixel_digest, source_digest, thumbnail
+from medsiglip_search.images.guard import Guard
 from medsiglip_search.records import Instance, Picture, Rejected
-
-T = TypeVar("T")
+from medsiglip_search.windows import RenderSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +54,31 @@ class FileEnd:
     unchanged: bool = False
 
 
-def read_files(jobs: Iterable[Job], frames_per_instance: int) -> Iterator[Frame | FileEnd]:
-    """Yield for each file its sampled frames, then its end. Raises nothing that a file could cause."""
-    for job in jobs:
-        yield from _read_file(job, frames_per_instance)
+def read_files(
+    jobs: Iterable[Job], frames_per_instance: int, rendering: RenderSpec, guard: Guard
+) -> Iterator[Frame | FileEnd]:
+    """Yield for each file its sampled frames, then its end, file by file in the order of `jobs`.
+
+    As many files as the guard has workers are read at once, ahead of the caller. Raises nothing that a file
+    could cause.
+    """
+    files = (_guarded(job, frames_per_instance, rendering, guard) for job in jobs)
+    return side_by_side(files, guard.workers)
 
 
-def _read_file(job: Job, frames_per_instance: int) -> Iterator[Frame | FileEnd]:
+def read_file(job: Job, frames_per_instance: int, rendering: RenderSpec) -> Iterator[Frame | FileEnd]:
+    """Yield the sampled frames of one file, then its end: a task for the guard."""
     entry, digest = job.entry, ""
     rejected: list[Rejected] = []
     try:
         if entry.problem is not None:
             raise Unreadable(Reason.UNREADABLE, entry.problem)
-        digest = _digest(entry)
+        digest = source_digest(entry.path)
         if digest == job.known_digest:
             yield FileEnd(entry, digest, unchanged=True)
             return
-        with open_image(entry.path) as image:
-            if image.frame_count < 1:
-                raise Unreadable(Reason.MALFORMED, "it holds no frame")
-            for frame in sampled_frames(image.frame_count, frames_per_instance):
+        with open_image(entry.path, rendering) as image:
+            for frame in image.sampled(frames_per_instance):
                 try:
                     picture = image.read(frame)
                     instance = _instance(entry, digest, frame, picture)
@@ -94,34 +94,17 @@ def _read_file(job: Job, frames_per_instance: int) -> Iterator[Frame | FileEnd]:
         # The error's own text would name the path.
         message = f"cannot be read: {os.strerror(error.errno or 0).lower()}"
         rejected.append(Rejected(entry.uri, None, Reason.UNREADABLE, message))
-    except Exception as error:
-        # Decoders' exceptions are translated at their homes; one that slips through stops this file alone.
-        reason = Reason.TOO_LARGE if isinstance(error, MemoryError) else Reason.MALFORMED
-        rejected.append(Rejected(entry.uri, None, reason, f"the decoder failed: {type(error).__name__}"))
     yield FileEnd(entry, digest, tuple(rejected))
 
 
-def ahead(items: Iterator[T], depth: int) -> Iterator[T]:
-    """Yield what `items` yields, made up to `depth` items early in a thread of its own."""
-    pool = ThreadPoolExecutor(1, "read-ahead")
-
-    def following() -> tuple[T, ...]:
-        """Return the next item, or nothing at the end; a future cannot carry StopIteration."""
-        return tuple(itertools.islice(items, 1))
-
+def _guarded(
+    job: Job, frames_per_instance: int, rendering: RenderSpec, guard: Guard
+) -> Generator[Frame | FileEnd, None, None]:
     try:
-        pending = deque(pool.submit(following) for _ in range(depth))
-        while item := pending.popleft().result():
-            pending.append(pool.submit(following))
-            yield item[0]
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _digest(entry: Entry) -> str:
-    """Return the SHA-256 of the file in hexadecimal. Raises OSError."""
-    with entry.path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        yield from guard.run(read_file, job, frames_per_instance, rendering)
+    except Unreadable as error:
+        rejected = Rejected(job.entry.uri, None, error.reason, str(error))
+        yield FileEnd(job.entry, "", (rejected,))
 
 
 def _require_unchanged(entry: Entry) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from medsiglip_search.errors import InvalidMetadata
 from medsiglip_search.gallery_schema import ATTRIBUTES, check_sidecar_name
-from medsiglip_search.identifiers import Pseudonymizer
+from medsiglip_search.identifiers import StoredIdentifiers
 from medsiglip_search.records import Attributes, Instance, Value
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ NUMBER = re.compile(WHOLE_NUMBER.pattern + r"(\.[0-9]+)?([eE][+-]?[0-9]{1,2})?")
 class SidecarRow:
     """What the table says of one file.
 
-    attributes: those that it fills, as written there; identifiers are not pseudonyms yet.
+    attributes: those that it fills, as written there; identifiers too.
     columns: everything else, None where the cell is empty; every row has the same keys.
     """
 
@@ -101,18 +101,18 @@ def read_sidecar(path: str | Path) -> Sidecar:
     return Sidecar(path, {uri: parse(cells) for uri, cells in rows.items()}, parse([""] * len(header)))
 
 
-def joined(instance: Instance, row: SidecarRow, pseudonymizer: Pseudonymizer) -> Instance:
-    """Return an instance as read from its file, with the table's word added and every identifier a pseudonym.
+def joined(instance: Instance, row: SidecarRow, identifiers: StoredIdentifiers) -> Instance:
+    """Return an instance as read from its file, with the table's word added and identifiers as stored.
 
     Where file and table both fill an attribute, the table is right.
     """
-    attributes = replace(pseudonymizer.attributes(instance.attributes), **_filled(row, pseudonymizer))
+    attributes = replace(identifiers.attributes(instance.attributes), **_filled(row, identifiers))
     return replace(instance, attributes=attributes, sidecar=row.columns)
 
 
-def is_joined(stored: Instance, row: SidecarRow, pseudonymizer: Pseudonymizer) -> bool:
+def is_joined(stored: Instance, row: SidecarRow, identifiers: StoredIdentifiers) -> bool:
     """Tell whether a row of the gallery says what the table says."""
-    filled = _filled(row, pseudonymizer)
+    filled = _filled(row, identifiers)
     return all(getattr(stored.attributes, name) == value for name, value in filled.items()) and all(
         # A column that once held text keeps numbers as text.
         stored.sidecar.get(name) in (value, value if value is None else str(value))
@@ -120,8 +120,8 @@ def is_joined(stored: Instance, row: SidecarRow, pseudonymizer: Pseudonymizer) -
     )
 
 
-def _filled(row: SidecarRow, pseudonymizer: Pseudonymizer) -> dict[str, Any]:
-    attributes = asdict(pseudonymizer.attributes(row.attributes))
+def _filled(row: SidecarRow, identifiers: StoredIdentifiers) -> dict[str, Any]:
+    attributes = asdict(identifiers.attributes(row.attributes))
     return {name: value for name, value in attributes.items() if value is not None}
 
 
@@ -186,6 +186,12 @@ def _converter(path: Path, name: str, cells: Sequence[str]) -> Callable[[str], V
         if not all(re.fullmatch("[0-9]{4}", cell) for cell in filled):
             raise InvalidMetadata(f"{path}: a cell of the column year is no year; write four digits")
         return int
+    if name == "position_mm":
+        if not all(NUMBER.fullmatch(cell) for cell in filled):
+            raise InvalidMetadata(
+                f"{path}: a cell of the column position_mm is no number; write millimetres along the normal"
+            )
+        return float
     if name in ATTRIBUTES or not all(NUMBER.fullmatch(cell) for cell in filled):
         return str
     return int if all(WHOLE_NUMBER.fullmatch(cell) for cell in filled) else float

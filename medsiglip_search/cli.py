@@ -4,17 +4,29 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from medsiglip_search import __version__, terminal, wire
-from medsiglip_search.errors import ArchiveNotFound, MedSiglipSearchError
+from medsiglip_search.errors import ArchiveNotFound, InvalidQuery, MedSiglipSearchError, Unreadable
+from medsiglip_search.records import (
+    Fit,
+    GalleryMeta,
+    Identifiers,
+    Picture,
+    PreprocessSpec,
+    Rejected,
+    Resample,
+)
 from medsiglip_search.terminal import note
+from medsiglip_search.windows import CT_WINDOWS, parse_window
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from indexer.pipeline import IndexReport
     from medsiglip_search.encoders import Encoder
 
@@ -23,6 +35,7 @@ if TYPE_CHECKING:
 EXIT_USAGE, EXIT_REJECTED, EXIT_INTERRUPTED = 2, 3, 130
 DEMO_ENCODER = "demo"
 MAX_DEMO_IMAGES = 100_000
+DECODE_TIMEOUT_S = 10.0
 
 app = typer.Typer(
     help="Search medical image archives by text and by image. Not a medical device.",
@@ -46,6 +59,17 @@ Device = Annotated[
     str,
     typer.Option(
         envvar="MEDSIGLIP_DEVICE", show_envvar=True, show_default=True, help="auto, or as torch names it."
+    ),
+]
+DecodeTimeout = Annotated[
+    float,
+    typer.Option(
+        envvar="MEDSIGLIP_DECODE_TIMEOUT",
+        show_envvar=True,
+        show_default=True,
+        min=0.1,
+        metavar="SECONDS",
+        help="How long a picture may take to decode.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
@@ -148,6 +172,24 @@ def index(
     metadata: Annotated[
         Path | None, typer.Option(help="CSV whose column path names files of the archive.")
     ] = None,
+    identifiers: Annotated[
+        Identifiers | None,
+        typer.Option(help="How patient, study, series and instance are stored: pseudonym by default."),
+    ] = None,
+    ct_window: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|C,W", help="One window for CT, HU; by default three, in red, green, blue."
+        ),
+    ] = None,
+    fit: Annotated[Fit | None, typer.Option(help="pad by default, as MedSigLIP was trained.")] = None,
+    resample: Annotated[
+        Resample | None, typer.Option(help="tf_bilinear by default, as MedSigLIP was trained.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that decode; by default one for each processor.")
+    ] = None,
+    decode_timeout: DecodeTimeout = DECODE_TIMEOUT_S,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if a file stands rejected.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -165,14 +207,19 @@ def index(
     if encoder is None:
         encoder = Gallery.open(gallery).meta.encoder if Gallery.exists(gallery) else DEMO_ENCODER
     _say_what_demo_knows(encoder)
+    loaded = load_encoder(encoder, device)
+    own = Gallery.open(gallery).meta.spec if Gallery.exists(gallery) else loaded.spec
     try:
         report = _index(
             gallery,
             archives,
-            load_encoder(encoder, device),
+            loaded.with_spec(_chosen_spec(own, fit, resample, ct_window)),
             batch_size=batch_size,
             frames_per_instance=frames_per_instance,
             metadata=metadata,
+            identifiers=identifiers,
+            workers=workers,
+            decode_timeout=decode_timeout,
         )
     except Interrupted as interrupted:
         _print_report(interrupted.report, gallery, as_json)
@@ -181,6 +228,50 @@ def index(
     _print_report(report, gallery, as_json)
     if strict and report.rejected:
         raise typer.Exit(EXIT_REJECTED)
+
+
+@app.command()
+def render(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A picture.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(metavar="PNG", help="Where to write the picture.")] = None,
+    frame: Annotated[int | None, typer.Option(help="Counted from 0; by default the middle one.")] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|C,W", help="Centre and width in the file's units (HU), or a CT preset."),
+    ] = None,
+    model_input: Annotated[
+        bool, typer.Option("--model-input", help="As the encoder gets it: padded and resized.")
+    ] = False,
+    gallery: Annotated[
+        Path | None, typer.Option(help="As the pictures of this gallery were made; MedSigLIP's by default.")
+    ] = None,
+    identifiers: Annotated[
+        Literal["keep", "drop"], typer.Option(help="Whether to tell patient, study, series and instance.")
+    ] = "drop",
+    decode_timeout: DecodeTimeout = DECODE_TIMEOUT_S,
+    as_json: AsJson = False,
+) -> None:
+    """Show a file as the project sees it: as a picture, and what is known of it."""
+    from medsiglip_search.images.guard import Guard, Limits
+
+    if out is None and not as_json:
+        raise InvalidQuery("nowhere to write to; give --out PNG, or --json for what is known of the file")
+    if out is not None and out.exists() and file.exists() and out.samefile(file):
+        raise InvalidQuery(f"{out}: is the file itself; give --out another name")
+    spec = _spec_of(gallery)
+    chosen = parse_window(window) if window is not None else None
+    try:
+        with Guard(1, Limits(timeout_s=decode_timeout)) as guard:
+            picture = guard.read(file, spec.rendering, frame, chosen)
+    except Unreadable as error:
+        if as_json:
+            _print_json([wire.rejected_json(Rejected(str(file), frame, error.reason, str(error)))])
+        raise typer.Exit(_failed(f"{file}: {error.reason}: {error}", error.exit_code)) from None
+    if window in CT_WINDOWS and picture.attributes.modality != "CT":
+        raise InvalidQuery(f"--window {window}: in HU, which only CT has; give CENTRE,WIDTH for this picture")
+    if out is not None:
+        _write_picture(picture.pixels, spec if model_input else None, out)
+    _print_picture(file, picture, identifiers, as_json)
 
 
 @app.command()
@@ -245,17 +336,21 @@ def _index(
     metadata: Path | None,
     batch_size: int | None = None,
     frames_per_instance: int = 16,
+    identifiers: Identifiers | None = None,
+    workers: int | None = None,
+    decode_timeout: float = DECODE_TIMEOUT_S,
 ) -> "IndexReport":
     """Index into the gallery at `path`, made where there is none, and show the progress."""
     from indexer.pipeline import index_archives
     from medsiglip_search.gallery import Gallery
-    from medsiglip_search.records import GalleryMeta
+    from medsiglip_search.images.guard import Limits
 
     if Gallery.exists(path):
         gallery = Gallery.open(path)
+        if identifiers is not None:
+            gallery.require_identifiers(identifiers)
     else:
-        meta = GalleryMeta(encoder.name, encoder.revision, encoder.weights_digest, encoder.dim, encoder.spec)
-        gallery = Gallery.create(path, meta)
+        gallery = Gallery.create(path, _meta(encoder, identifiers or "pseudonym"))
     with terminal.progress("Indexing") as show:
         return index_archives(
             gallery,
@@ -264,8 +359,59 @@ def _index(
             metadata=metadata,
             batch_size=batch_size,
             frames_per_instance=frames_per_instance,
+            workers=workers,
+            limits=Limits(timeout_s=decode_timeout),
             progress=lambda now: show(now.files, now.total, f"{now.embedded} embedded"),
         )
+
+
+def _meta(encoder: "Encoder", identifiers: Identifiers) -> GalleryMeta:
+    """Return what a new gallery of this encoder is."""
+    return GalleryMeta(
+        encoder.name, encoder.revision, encoder.weights_digest, encoder.dim, encoder.spec, identifiers
+    )
+
+
+def _chosen_spec(
+    own: PreprocessSpec, fit: Fit | None, resample: Resample | None, ct_window: str | None
+) -> PreprocessSpec:
+    """Return `own` with what was asked for on the command line in its place."""
+    rendering = own.rendering
+    if ct_window is not None:
+        window = parse_window(ct_window)
+        rendering = replace(rendering, ct=(window, window, window))
+    return replace(own, fit=fit or own.fit, resample=resample or own.resample, rendering=rendering)
+
+
+def _print_picture(file: Path, picture: Picture, identifiers: str, as_json: bool) -> None:
+    from medsiglip_search.identifiers import Dropped, Kept
+    from medsiglip_search.images import pixel_digest, source_digest
+
+    attributes = (Kept() if identifiers == "keep" else Dropped()).attributes(picture.attributes)
+    shown = replace(picture, attributes=attributes)
+    about = wire.picture_json(shown, source_digest(file), pixel_digest(picture.pixels))
+    if as_json:
+        _print_json([about])
+    else:
+        _print_lines(terminal.aligned(terminal.picture_cells(about)))
+
+
+def _spec_of(gallery: Path | None) -> PreprocessSpec:
+    """Return how the pictures of a gallery were made, MedSigLIP's way without one."""
+    from medsiglip_search.gallery import Gallery
+
+    return PreprocessSpec() if gallery is None else Gallery.open(gallery).meta.spec
+
+
+def _write_picture(pixels: "np.ndarray", spec: PreprocessSpec | None, out: Path) -> None:
+    """Write a PNG; as the encoder's input if there is a `spec`."""
+    from medsiglip_search.images import png
+
+    if spec is not None:
+        from medsiglip_search.encoders.preprocess import model_input
+
+        pixels = model_input(pixels, spec).numpy()
+    out.write_bytes(png(pixels))
 
 
 def _print_report(report: "IndexReport", gallery: Path, as_json: bool) -> None:

@@ -39,6 +39,10 @@ class Unreadable(MedSiglipSearchError):
         super().__init__(message)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type["Unreadable"], tuple[Reason, str]]:
+        # As it comes from a worker process; an exception is otherwise made anew from its message alone.
+        return type(self), (self.reason, str(self))
+
 
 class EncoderUnavailable(MedSiglipSearchError):
     """An encoder that is unknown, gated, incomplete or of another architecture."""

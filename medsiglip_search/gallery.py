@@ -33,7 +33,7 @@ from medsiglip_search.gallery_schema import (
     rejected_table,
 )
 from medsiglip_search.gallery_table import HOW_TO_RESTORE, ConditionRefused, Table, text_literal
-from medsiglip_search.records import GalleryMeta, Instance
+from medsiglip_search.records import GalleryMeta, Identifiers, Instance, Value
 
 UNIT_NORM_TOLERANCE = 1e-3
 
@@ -139,6 +139,15 @@ class Gallery:
                 f"{self.path}: preprocessed as {meta.spec}, opened with {encoder.spec}. Build a new gallery"
             )
 
+    def require_identifiers(self, choice: Identifiers) -> None:
+        """Raise GalleryMismatch unless `choice` is the gallery's way with identifiers."""
+        own = self.meta.identifiers
+        if choice != own:
+            raise GalleryMismatch(
+                f"{self.path}: made with --identifiers {own}, opened with --identifiers {choice}. Leave the "
+                "option out, or index the archives into a new gallery"
+            )
+
     def columns(self) -> tuple[str, ...]:
         """Return the columns that a filter may name; the sidecar's come last."""
         return tuple(instance_columns(self._images.schema.names))
@@ -170,8 +179,13 @@ class Gallery:
 
     def embedding_batches(self) -> Iterator[np.ndarray]:
         """Yield all embeddings in the order of `select(None)`, as (n, D) float16."""
-        for batch in self._images.batches("embedding"):
-            yield self._matrix(batch)
+        for batch in self._images.batches(["embedding"]):
+            yield self._matrix(batch["embedding"])
+
+    def cell_batches(self, *columns: str) -> Iterator[tuple[list[Value], ...]]:
+        """Yield the cells of these columns, a list each, in the order of `select(None)`."""
+        for batch in self._images.batches(columns):
+            yield tuple(batch[column].to_pylist() for column in columns)
 
     def embeddings_of(self, image_ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return (N, D) float32 embeddings in the order asked. Raises InvalidQuery for an unknown id."""
@@ -235,10 +249,13 @@ class Gallery:
 
 
 class GalleryWriter:
-    """What `Gallery.writer` yields: the one place that changes a gallery."""
+    """What `Gallery.writer` yields: the one place that changes a gallery.
+
+    gallery: the one it writes to, which follows its commits.
+    """
 
     def __init__(self, gallery: Gallery) -> None:
-        self._gallery = gallery
+        self.gallery = gallery
         self._stored: _Stored | None = None
 
     def known_files(self, archive: str) -> dict[str, KnownFile]:
@@ -248,8 +265,8 @@ class GalleryWriter:
         """
         of_archive = f"archive = {text_literal(archive)}"
         columns = ["uri", "size", "mtime_ns", "source_digest"]
-        embedded = known_files_of(self._gallery._images.read(columns, of_archive))
-        rejected = known_files_of(self._gallery._rejected.read(columns, f"{of_archive} AND frame IS NULL"))
+        embedded = known_files_of(self.gallery._images.read(columns, of_archive))
+        rejected = known_files_of(self.gallery._rejected.read(columns, f"{of_archive} AND frame IS NULL"))
         torn = embedded.keys() & rejected.keys()
         return {uri: file for uri, file in (embedded | rejected).items() if uri not in torn}
 
@@ -259,14 +276,15 @@ class GalleryWriter:
         thumbnails: Sequence[bytes],
         embeddings: np.ndarray,
         rejected: Sequence[RejectedFile],
-    ) -> None:
+    ) -> np.ndarray:
         """Store one batch of whole files in place of all that the gallery held of these files before.
 
+        Returns the image_ids of the new rows, (N,) int64.
         instances: their image_id is not looked at; the gallery numbers them and uses no number twice.
         embeddings: (N, D) unit rows; stored as float16. Raises GalleryError for rows that are not finite or
         not of norm 1 and for a disk that takes no more, InvalidMetadata for sidecar columns that do not fit.
         """
-        gallery = self._gallery
+        gallery = self.gallery
         stored = self._settled()
         embeddings = np.asarray(embeddings, np.float32)
         if not len(instances) == len(thumbnails) == len(embeddings):
@@ -279,25 +297,24 @@ class GalleryWriter:
         rows = images_table(instances, thumbnails, embeddings, stored.next_id, gallery._images.schema)
         files = {(instance.archive, instance.uri) for instance in instances}
         self._replace(files | {(file.archive, file.uri) for file in rejected}, rows, rejected, stored)
+        return np.arange(stored.next_id, stored.next_id + len(instances))
 
     def remove(self, archive: str, uris: Iterable[str]) -> None:
         """Take these files out of the gallery."""
         stored = self._settled()
-        self._replace(
-            {(archive, uri) for uri in uris}, self._gallery._images.schema.empty_table(), (), stored
-        )
+        self._replace({(archive, uri) for uri in uris}, self.gallery._images.schema.empty_table(), (), stored)
 
     def _settled(self) -> "_Stored":
         """Return what is stored, read anew if the commit before did not come to its end."""
         if self._stored is None:
-            self._gallery.refresh()
-            self._stored = _Stored.of(self._gallery)
+            self.gallery.refresh()
+            self._stored = _Stored.of(self.gallery)
         return self._stored
 
     def _replace(
         self, files: set[tuple[str, str]], rows: pa.Table, rejected: Sequence[RejectedFile], stored: "_Stored"
     ) -> None:
-        gallery = self._gallery
+        gallery = self.gallery
         # Unsettled until the end: Ctrl-C or a full disk can come after any of the commits.
         self._stored = None
         replaced = {file for file in files if hash(file) in stored.files}

@@ -85,14 +85,13 @@ class Table:
                     pass
                 raise ConditionRefused(reason(error)) from None
 
-    def batches(self, column: str) -> Iterator[pa.Array]:
-        """Yield one column piece by piece, in the order of `read`."""
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield these columns piece by piece, in the order of `read`."""
         with _reading(self.path):
             # By default Lance reads hundreds of megabytes ahead, which makes it slower here.
-            for batch in self._dataset.to_batches(
-                columns=[column], batch_size=2048, batch_readahead=2, fragment_readahead=1
-            ):
-                yield batch.column(column)
+            yield from self._dataset.to_batches(
+                columns=list(columns), batch_size=2048, batch_readahead=2, fragment_readahead=1
+            )
 
     def take(self, places: np.ndarray, columns: Sequence[str]) -> pa.Table:
         """Return the rows at `places`, 0-based in the order of `read`, in the order asked."""

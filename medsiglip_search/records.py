@@ -18,6 +18,9 @@ FORMAT_VERSION = 2
 Value = str | int | float | bool | None
 """What one cell of a metadata column holds."""
 
+Fit = Literal["pad", "stretch"]
+Resample = Literal["tf_bilinear", "bicubic"]
+
 
 @dataclass(frozen=True, slots=True)
 class PreprocessSpec:
@@ -30,8 +33,8 @@ class PreprocessSpec:
     """
 
     size: int = 448
-    fit: Literal["pad", "stretch"] = "pad"
-    resample: Literal["tf_bilinear", "bicubic"] = "tf_bilinear"
+    fit: Fit = "pad"
+    resample: Resample = "tf_bilinear"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     rendering: RenderSpec = RenderSpec()
@@ -61,7 +64,7 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One decoded frame.
+    """One decoded frame, counted from 0, of the `frame_count` that its file has.
 
     pixels: (rows, columns, 3) uint8 RGB, upright, as a reader would look at it.
     flags: what had to be assumed on the way, such as "window_fallback".
@@ -71,6 +74,7 @@ class Picture:
     frame: int = 0
     attributes: Attributes = Attributes()
     flags: tuple[str, ...] = ()
+    frame_count: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 from medsiglip_search.encoders import Encoder, load_encoder
 from medsiglip_search.errors import InvalidQuery, Unreadable
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.images import open_image, sampled_frames
+from medsiglip_search.images.guard import Guard
 from medsiglip_search.index import Index, open_index
 from medsiglip_search.records import Hit
 
@@ -21,12 +21,17 @@ BACKGROUND_IMAGES = 1000
 class Searcher:
     """Answers queries from one version of a gallery."""
 
-    def __init__(self, gallery: Gallery, encoder: Encoder, index: Index) -> None:
-        """Raises GalleryMismatch if the encoder is not the gallery's."""
+    def __init__(self, gallery: Gallery, encoder: Encoder, index: Index, guard: Guard | None = None) -> None:
+        """Take the parts as they are; `open` puts them together.
+
+        guard: decodes query images; by default one with a single worker, started for the first of them.
+        Raises GalleryMismatch if the encoder is not the gallery's.
+        """
         gallery.require(encoder)
         self.gallery = gallery
         self.encoder = encoder
         self.index = index
+        self._guard = guard or Guard(workers=1)
         image_ids = gallery.select(None)
         # The same images for every query and every run, so that the relevance of a hit can be repeated.
         chosen = np.random.default_rng(0).permutation(len(image_ids))[:BACKGROUND_IMAGES]
@@ -42,7 +47,7 @@ class Searcher:
         """
         gallery = Gallery.open(path)
         if encoder is None or isinstance(encoder, str):
-            encoder = load_encoder(encoder or gallery.meta.encoder, device)
+            encoder = load_encoder(encoder or gallery.meta.encoder, device).with_spec(gallery.meta.spec)
         gallery.require(encoder)
         return cls(gallery, encoder, open_index(gallery))
 
@@ -90,7 +95,7 @@ class Searcher:
             parts.append(self.encoder.embed_texts([text]))
         if len(images):
             try:
-                parts.append(self.encoder.embed_images([_pixels(image) for image in images]))
+                parts.append(self.encoder.embed_images([self._pixels(image) for image in images]))
             except Unreadable as error:
                 why = str(error).rstrip(".")
                 raise InvalidQuery(f"query image: {error.reason}: {why}. Use another picture") from None
@@ -104,6 +109,14 @@ class Searcher:
             raise InvalidQuery("its parts cancel out, or the encoder failed on it; ask for one part alone")
         return (mean / norm).astype(np.float32)
 
+    def _pixels(self, image: QueryImage) -> np.ndarray:
+        """Return a query image as (H, W, 3) uint8, read as the gallery's own were. Raises Unreadable."""
+        if not isinstance(image, np.ndarray):
+            return self._guard.read(image, self.gallery.meta.spec.rendering).pixels
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise InvalidQuery(f"query image: {image.dtype} of shape {image.shape}; give uint8 of (H, W, 3)")
+        return image
+
     def _relevance(self, query: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Return by how many standard deviations scores stand above the background's; 0 where it has none."""
         if not len(scores):
@@ -111,13 +124,3 @@ class Searcher:
         background = (self._background @ query).astype(np.float64)
         spread = background.std()
         return (scores - background.mean()) / spread if spread > 1e-6 else np.zeros(len(scores))
-
-
-def _pixels(image: QueryImage) -> np.ndarray:
-    """Return a query image as (H, W, 3) uint8, read as an archive's would be. Raises Unreadable."""
-    if not isinstance(image, np.ndarray):
-        with open_image(image) as file:
-            return file.read(sampled_frames(file.frame_count, 1)[0]).pixels
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise InvalidQuery(f"query image: {image.dtype} of shape {image.shape}; give uint8 of (H, W, 3)")
-    return image

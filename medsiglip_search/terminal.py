@@ -58,6 +58,15 @@ def rejected_cells(rejected: Mapping[str, Any]) -> tuple[str, ...]:
     return rejected["reason"], _place(rejected["uri"], rejected["frame"]), rejected["message"]
 
 
+def picture_cells(picture: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what is known of a picture, as JSON has it, a name and a word each."""
+    return [
+        (name, ", ".join(word) or "none" if isinstance(word, list) else str(word))
+        for name, word in picture.items()
+        if word is not None
+    ]
+
+
 def report_cells(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what an index run did, as JSON has it, a name and a word each."""
     rate = f" in {report['seconds']:.1f} s, {report['images_per_second']:.1f} a second"
@@ -80,10 +89,17 @@ def gallery_cells(gallery: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("encoder", f"{gallery['encoder']}, {gallery['revision']}, weights {gallery['weights_digest'][:12]}"),
         ("embeddings", f"{gallery['dim']} numbers each"),
         ("pictures", f"{spec['size']} x {spec['size']}, {spec['fit']}, {spec['resample']}"),
+        ("CT windows", f"{_ct_windows(spec['rendering']['ct'])} HU"),
+        ("identifiers", gallery["identifiers"]),
         ("version", str(gallery["version"])),
         ("size", f"{gallery['size_bytes'] / 1e6:.1f} MB"),
         ("columns", ", ".join(gallery["columns"])),
     ]
+
+
+def _ct_windows(windows: Sequence[Mapping[str, Any]]) -> str:
+    """Return each window once: the same three times is a single grey one."""
+    return ", ".join(dict.fromkeys(f"{window['low']:g} to {window['high']:g}" for window in windows))
 
 
 def _shortened(text: str) -> str:

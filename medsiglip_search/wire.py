@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from medsiglip_search.records import Hit, Rejected
+from medsiglip_search.records import Hit, Picture, Rejected
 
 if TYPE_CHECKING:
     from medsiglip_search.gallery import Gallery
@@ -37,6 +37,21 @@ def rejected_json(rejected: Rejected) -> dict[str, Any]:
         "frame": rejected.frame,
         "reason": rejected.reason.value,
         "message": rejected.message,
+    }
+
+
+def picture_json(picture: Picture, source_digest: str, pixel_digest: str) -> dict[str, Any]:
+    """Return what is known of a picture and its file; None where nothing is."""
+    rows, columns = picture.pixels.shape[:2]
+    return {
+        "rows": rows,
+        "columns": columns,
+        "frame": picture.frame,
+        "frame_count": picture.frame_count,
+        **asdict(picture.attributes),
+        "flags": list(picture.flags),
+        "source_digest": source_digest,
+        "pixel_digest": pixel_digest,
     }
 
 

@@ -12,6 +12,24 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 
+JPEG_XL_LOSSLESS, JPEG_XL_RECOMPRESSION, JPEG_XL, DEFLATED_FRAMES = map(
+    uid.UID,
+    (
+        "1.2.840.10008.1.2.4.110",
+        "1.2.840.10008.1.2.4.111",
+        "1.2.840.10008.1.2.4.112",
+        "1.2.840.10008.1.2.8.1",
+    ),
+)
+"""Newer than pydicom's table."""
+
+_STAND_IN = {
+    JPEG_XL_LOSSLESS: uid.HTJ2KLossless,
+    JPEG_XL_RECOMPRESSION: uid.HTJ2KLossless,
+    JPEG_XL: uid.HTJ2KLossless,
+    DEFLATED_FRAMES: uid.JPEG2000Lossless,
+}
+
 
 def sequence_item(**elements: Any) -> Sequence:
     """Return a sequence of one item with these elements."""
@@ -68,14 +86,20 @@ def image_dataset(
 def written(dataset: Dataset, syntax: uid.UID = uid.ExplicitVRLittleEndian) -> bytes:
     """Return the file in an uncompressed syntax, or in a compressed one if its pixels already are."""
     dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax
     dataset.file_meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", "2.25.2")
     dataset.file_meta.MediaStorageSOPInstanceUID = "2.25.1"
     if syntax == uid.ExplicitVRBigEndian and dataset.BitsAllocated == 16:
         dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
     file = io.BytesIO()
+    # pydicom does not write a syntax that it does not know: another one of the same length stands in.
+    known = _STAND_IN.get(syntax, syntax)
+    dataset.file_meta.TransferSyntaxUID = known
     pydicom.dcmwrite(file, dataset, enforce_file_format=True)
-    return file.getvalue()
+    return file.getvalue().replace(_padded(known), _padded(syntax), 1)
+
+
+def _padded(name: uid.UID) -> bytes:
+    return name.encode() + b"\0" * (len(name) % 2)
 
 
 def written_compressed(dataset: Dataset, syntax: uid.UID, codestreams: list[bytes]) -> bytes:
@@ -87,15 +111,32 @@ def written_compressed(dataset: Dataset, syntax: uid.UID, codestreams: list[byte
 
 
 def lossless(dataset: Dataset, stored: np.ndarray, syntax: uid.UID) -> bytes:
-    """Return the file in any lossless syntax."""
-    if syntax == uid.JPEGLossless:
-        codestream = imagecodecs.ljpeg_encode(stored.view(np.uint16), bitspersample=16)
-        return written_compressed(dataset, syntax, [codestream])
-    if syntax in (uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL):
-        return written_compressed(dataset, syntax, [imagecodecs.htj2k_encode(stored, reversible=True)])
+    """Return the file in any lossless syntax; several frames where the dataset has NumberOfFrames."""
+    frames = stored if "NumberOfFrames" in dataset else [stored]
+    if syntax in _ENCODE:
+        return written_compressed(dataset, syntax, [_ENCODE[syntax](frame) for frame in frames])
     if syntax.is_encapsulated:
         dataset.compress(syntax, stored, generate_instance_uid=False)
     return written(dataset, syntax)
+
+
+def _deflated(frame: np.ndarray) -> bytes:
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return deflater.compress(frame.astype(frame.dtype.newbyteorder("<")).tobytes()) + deflater.flush()
+
+
+def _unsigned(frame: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(frame).view(f"u{frame.dtype.itemsize}")
+
+
+_ENCODE = {
+    uid.JPEGLossless: lambda frame: imagecodecs.ljpeg_encode(_unsigned(frame), bitspersample=16),
+    uid.HTJ2KLossless: lambda frame: imagecodecs.htj2k_encode(frame, reversible=True),
+    uid.HTJ2KLosslessRPCL: lambda frame: imagecodecs.htj2k_encode(frame, reversible=True),
+    JPEG_XL_LOSSLESS: lambda frame: imagecodecs.jpegxl_encode(_unsigned(frame), lossless=True),
+    DEFLATED_FRAMES: _deflated,
+}
+"""How one frame is encoded in the lossless syntaxes that pydicom does not write."""
 
 
 def lookup_table(descriptor: list[int], entries: list[int], vr: str, big_endian: bool = False) -> Sequence:

@@ -1,5 +1,6 @@
 """The commands as a user meets them: what they print, where, and with which exit code."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom.data
 import pytest
 from checkpoints import make_checkpoint
@@ -21,6 +23,7 @@ from PIL import Image
 from medsiglip_search import __version__, encoders, terminal
 from medsiglip_search.cli import main
 from medsiglip_search.gallery import Gallery
+from medsiglip_search.images import pixel_digest
 
 NOTICES = ("The demo encoder knows synthetic pictures only", "1 table beside the pictures left aside")
 SCRIPT = Path(sys.executable).parent / "medsiglip-search"
@@ -238,11 +241,163 @@ def test_inspect_tells_what_the_gallery_holds(run: Run, gallery: Path, checkpoin
         "resample": "tf_bilinear",
         "mean": [0.5] * 3,
         "std": [0.5] * 3,
+        "rendering": {
+            "ct": [
+                {"low": low, "high": high, "curve": "linear"}
+                for low, high in ((-1225, 1025), (-135, 215), (0, 80))
+            ],
+            "percentiles": [0.5, 99.5],
+        },
     }
+    assert contents["identifiers"] == "pseudonym"
     assert contents["version"] == Gallery.open(gallery).version
     assert contents["size_bytes"] == sum(path.stat().st_size for path in gallery.rglob("*") if path.is_file())
     assert {"modality", "report", "age"} <= set(contents["columns"])
-    assert run("inspect", gallery).out[:2] == ["images      5", "rejected    1: not_an_image 1"]
+    assert run("inspect", gallery).out[:2] == ["images       5", "rejected     1: not_an_image 1"]
+
+
+def test_a_gallery_keeps_to_how_its_pictures_were_made(
+    run: Run, tmp_path: Path, archive: Path, checkpoint: Path
+) -> None:
+    gallery = tmp_path / "g"
+    choices = ["--ct-window", "lung", "--fit", "stretch", "--resample", "bicubic", "--identifiers", "keep"]
+    index = ["index", gallery, archive, "--encoder", checkpoint]
+    assert run(*index, *choices).code == 0
+    (contents,) = run("inspect", gallery, "--json").json
+    assert contents["spec"]["fit"] == "stretch"
+    assert contents["spec"]["resample"] == "bicubic"
+    assert contents["spec"]["rendering"]["ct"] == [{"low": -1350, "high": 150, "curve": "linear"}] * 3
+    assert "CT windows   -1350 to 150 HU" in run("inspect", gallery).out
+    # Without a choice the gallery's own stands, and a query is made the same way.
+    assert run(*index).code == 0
+    (hit,) = run("search", gallery, "--image", archive / "ct.dcm", "--top-k", 1, "--json").json
+    assert (hit["uri"], hit["patient"]) == ("ct.dcm", "1CT1")
+    assert hit["score"] == pytest.approx(1, abs=1e-3)
+    # Another choice is refused.
+    for other in (["--ct-window", "-600,1400"], ["--fit", "pad"], ["--identifiers", "drop"]):
+        outcome = run(*index, *other)
+        assert outcome.code == 6
+        assert "new gallery" in one_error(outcome)
+
+
+def test_identifiers_can_be_left_out(run: Run, tmp_path: Path, archive: Path, checkpoint: Path) -> None:
+    gallery = tmp_path / "g"
+    assert run("index", gallery, archive, "--encoder", checkpoint, "--identifiers", "drop").code == 0
+    hits = run("search", gallery, "--image", archive / "ct.dcm", "--json").json
+    assert {hit[name] for hit in hits for name in ("patient", "study", "series", "instance")} == {None}
+
+
+# render
+
+
+@pytest.fixture(scope="session")
+def ct(archive: Path) -> Path:
+    return archive / "ct.dcm"
+
+
+def test_render_writes_the_picture_and_tells_what_is_known(run: Run, tmp_path: Path, ct: Path) -> None:
+    outcome = run("render", ct, "--out", tmp_path / "a.png", "--json")
+    assert (outcome.code, outcome.err) == (0, [])
+    (about,) = outcome.json
+    picture = Image.open(tmp_path / "a.png")
+    assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (128, 128))
+    assert about["source_digest"] == hashlib.sha256(ct.read_bytes()).hexdigest()
+    assert about["pixel_digest"] == pixel_digest(np.asarray(picture))
+    names = ("rows", "columns", "frame", "frame_count", "modality", "year", "flags")
+    assert [about[name] for name in names] == [128, 128, 0, 1, "CT", 2004, []]
+    assert "1CT1" not in outcome.out[0]
+    assert run("render", ct, "--json", "--identifiers", "keep").json[0]["patient"] == "1CT1"
+    assert "modality       CT" in run("render", ct, "--out", tmp_path / "a.png").out
+
+
+def test_render_shows_the_window_that_is_asked_for(run: Run, tmp_path: Path, ct: Path) -> None:
+    hu = pydicom.dcmread(ct).pixel_array - 1024
+    for window, low, high in (("lung", -1350, 150), ("-600,1500", -1350, 150), ("100.5,1", 100, 101)):
+        assert run("render", ct, "--out", tmp_path / "a.png", "--window", window).code == 0
+        levels = np.clip((hu - low) * (255 / (high - low)), 0, 255)
+        np.testing.assert_allclose(np.asarray(Image.open(tmp_path / "a.png"))[..., 1], levels, atol=0.51)
+
+
+def test_render_shows_one_frame_and_the_middle_one_by_default(run: Run, tmp_path: Path) -> None:
+    frames = [gradient(number) for number in (0, 90, 180)]
+    frames[0].save(tmp_path / "a.tiff", save_all=True, append_images=frames[1:])
+    for options, frame in (([], 1), (["--frame", 2], 2)):
+        out = tmp_path / "a.png"
+        (about,) = run("render", tmp_path / "a.tiff", "--out", out, "--json", *options).json
+        assert (about["frame"], about["frame_count"]) == (frame, 3)
+        np.testing.assert_array_equal(np.asarray(Image.open(out)), np.asarray(frames[frame]))
+
+
+def test_render_shows_what_the_encoder_gets(run: Run, tmp_path: Path, gallery: Path) -> None:
+    gradient(0).save(tmp_path / "a.png")
+    out = tmp_path / "b.png"
+    assert run("render", tmp_path / "a.png", "--out", out, "--model-input").code == 0
+    padded = np.asarray(Image.open(out))
+    assert padded.shape == (448, 448, 3)
+    assert not padded[:50].any()  # 40 x 30: an eighth of the square is black above, and below
+    assert padded[60:380].any(axis=(1, 2)).all()
+    assert run("render", tmp_path / "a.png", "--out", out, "--model-input", "--gallery", gallery).code == 0
+    assert Image.open(out).size == (28, 28)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["notes.txt", "--out", "o.png"], 1, "notes.txt: not_an_image: This is neither DICOM, PNG"),
+        (
+            ["absent.dcm", "--out", "o.png"],
+            1,
+            "absent.dcm: unreadable: The file cannot be read: No such file",
+        ),
+        (["ct.dcm"], 2, "nowhere to write to; give --out PNG"),
+        (["ct.dcm", "--out", "ct.dcm"], 2, "ct.dcm: is the file itself"),
+        (["ct.dcm", "--out", "o.png", "--frame", "1"], 2, "frame 1 of 1: give 0 to 0"),
+        (["ct.dcm", "--out", "o.png", "--window", "lungs"], 2, "'lungs': no window; give CENTRE,WIDTH"),
+        (["ct.dcm", "--out", "o.png", "--window", "40,0"], 2, "'40,0': no window"),
+        (["ct.dcm", "--out", "o.png", "--window", "nan,5"], 2, "'nan,5': no window"),
+        (["0.png", "--out", "o.png", "--window", "40,80"], 2, "no values to window"),
+        (["ct.dcm", "--out", "o.png", "--gallery", "."], 2, "a folder without a gallery"),
+        (["ct.dcm", "--out", "absent/o.png"], 1, "No such file or directory"),
+    ],
+)
+def test_render_says_what_is_wrong(
+    run: Run,
+    archive: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    shutil.copytree(archive, tmp_path / "a")
+    monkeypatch.chdir(tmp_path / "a")
+    outcome = run("render", *arguments)
+    assert outcome.code == code
+    assert message in one_error(outcome)
+    assert not Path("o.png").exists()
+
+
+def test_render_tells_programs_why_a_file_is_rejected(run: Run, archive: Path) -> None:
+    outcome = run("render", archive / "notes.txt", "--json")
+    assert outcome.code == 1
+    (rejected,) = outcome.json
+    assert (rejected["uri"], rejected["reason"]) == (str(archive / "notes.txt"), "not_an_image")
+
+
+def test_named_windows_are_for_ct(run: Run, tmp_path: Path) -> None:
+    mr = pydicom.data.get_testdata_file("MR_small.dcm")
+    outcome = run("render", mr, "--out", tmp_path / "a.png", "--window", "lung")
+    assert outcome.code == 2
+    assert "only CT has" in one_error(outcome)
+    assert run("render", mr, "--out", tmp_path / "a.png", "--window", "600,1200").code == 0
+
+
+def test_a_picture_that_takes_too_long_is_told(run: Run, archive: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3000, 3000, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.webp", lossless=True, quality=0, method=0)
+    outcome = run("render", tmp_path / "a.webp", "--json", "--decode-timeout", "0.1")
+    assert outcome.code == 1
+    assert outcome.json[0]["reason"] == "decode_timeout"
 
 
 def test_rejected_tells_each_file_and_why(run: Run, gallery: Path) -> None:

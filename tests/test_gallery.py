@@ -25,6 +25,7 @@ from medsiglip_search.gallery import Gallery
 from medsiglip_search.gallery_schema import KnownFile, check_sidecar_name
 from medsiglip_search.gallery_table import Table
 from medsiglip_search.records import PreprocessSpec
+from medsiglip_search.windows import CT_WINDOWS, RenderSpec, Window
 
 REPOSITORY = Path(__file__).parents[1]
 EAST, NORTH = (1.0, 0.0), (0.0, 1.0)
@@ -59,6 +60,7 @@ def test_a_row_comes_back_as_it_was_stored(tmp_path):
         modality="CR",
         laterality="L",
         year=2021,
+        position_mm=-112.50000000000001,
         patient="p1",
         flags=("window_fallback", "burned_in_suspected"),
         sidecar=sidecar | {"Finding Labels": "Mass"},
@@ -473,7 +475,7 @@ def test_a_new_gallery_has_what_its_folder_promises(tmp_path):
     assert Gallery.exists(path)
     assert Gallery.open(path).meta == gallery.meta == meta()
     content = json.loads((path / "gallery.json").read_text())
-    assert content["format_version"] == 1
+    assert content["format_version"] == 2
     assert content["encoder"] == "by-hand"
     assert content["spec"]["resample"] == "tf_bilinear"
     assert stat.S_IMODE((path / "secret.key").stat().st_mode) == 0o600
@@ -532,7 +534,7 @@ def test_a_gallery_that_lost_its_head_is_damaged_and_not_begun_again(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"null", b"{}", b'{"format_version": 1}', b"\xff\xfe", b'{"format_version": "x"}'],
+    [b"", b"{", b"[]", b"null", b"{}", b'{"format_version": 2}', b"\xff\xfe", b'{"format_version": "x"}'],
 )
 def test_an_unreadable_head_is_damage(tmp_path, content):
     gallery_of(tmp_path / "g", [EAST])
@@ -551,8 +553,18 @@ def test_a_head_of_another_dimension_than_the_table_is_damage(tmp_path):
 
 def test_another_format_version_is_refused_even_with_other_fields(tmp_path):
     gallery_of(tmp_path / "g", [EAST])
-    (tmp_path / "g" / "gallery.json").write_text('{"format_version": 2, "models": ["a", "b"]}')
-    with pytest.raises(GalleryMismatch, match="format version 2, and this release reads 1"):
+    (tmp_path / "g" / "gallery.json").write_text('{"format_version": 3, "models": ["a", "b"]}')
+    with pytest.raises(GalleryMismatch, match="format version 3, and this release reads 2"):
+        Gallery.open(tmp_path / "g")
+
+
+def test_a_gallery_of_the_first_format_is_refused_with_what_to_do(tmp_path):
+    gallery_of(tmp_path / "g", [EAST])
+    head = tmp_path / "g" / "gallery.json"
+    content = json.loads(head.read_text())
+    del content["identifiers"], content["spec"]["rendering"]
+    head.write_text(json.dumps(content | {"format_version": 1}))
+    with pytest.raises(GalleryMismatch, match=r"format version 1.*index the archives into a new gallery"):
         Gallery.open(tmp_path / "g")
 
 
@@ -596,6 +608,65 @@ def test_an_encoder_that_does_not_compare_is_refused(tmp_path):
         setattr(other, field, value)
         with pytest.raises(GalleryMismatch, match=r"gallery"):
             gallery.require(other)
+
+
+def test_the_rendering_is_kept_and_another_one_refused(tmp_path):
+    lung = RenderSpec(
+        ct=(CT_WINDOWS["lung"], Window(0, 100, "sigmoid"), Window(-1.5, 2.5)), percentiles=(1, 98.5)
+    )
+    spec = replace(meta().spec, rendering=lung)
+    Gallery.create(tmp_path / "g", replace(meta(), spec=spec))
+    gallery = Gallery.open(tmp_path / "g")
+    assert gallery.meta.spec == spec
+
+    class Encoder:
+        name, revision, weights_digest, dim, spec = "by-hand", "2", "ab" * 32, 2, meta().spec
+
+    with pytest.raises(GalleryMismatch, match="Build a new gallery"):
+        gallery.require(Encoder())
+
+
+@pytest.mark.parametrize("choice", ["pseudonym", "keep", "drop"])
+def test_a_gallery_has_one_way_with_identifiers(tmp_path, choice):
+    Gallery.create(tmp_path / "g", replace(meta(), identifiers=choice))
+    gallery = Gallery.open(tmp_path / "g")
+    assert gallery.meta.identifiers == choice
+    assert len(gallery.secret_key) == 32
+    gallery.require_identifiers(choice)
+    for other in {"pseudonym", "keep", "drop"} - {choice}:
+        with pytest.raises(GalleryMismatch, match=f"identifiers {choice}.*identifiers {other}.*new gallery"):
+            gallery.require_identifiers(other)
+
+
+def test_an_unknown_way_with_identifiers_is_damage(tmp_path):
+    gallery_of(tmp_path / "g", [EAST])
+    head = tmp_path / "g" / "gallery.json"
+    head.write_text(head.read_text().replace('"pseudonym"', '"encrypt"'))
+    with pytest.raises(GalleryDamaged):
+        Gallery.open(tmp_path / "g")
+
+
+def test_a_commit_tells_the_image_ids_it_gave(tmp_path):
+    gallery = gallery_of(tmp_path / "g", [EAST])
+    with gallery.writer() as writer:
+        assert writer.commit([instance("b"), instance("c")], [b""] * 2, unit([EAST] * 2), []).tolist() == [
+            2,
+            3,
+        ]
+        assert writer.commit([], [], np.empty((0, 2)), [rejected("d")]).tolist() == []
+        assert writer.commit([instance("b", mtime_ns=2)], [b""], unit([NORTH]), []).tolist() == [4]
+    assert [one.uri for one in gallery.instances([3, 4])] == ["c", "b"]
+
+
+def test_cells_are_read_in_the_order_of_the_ids(tmp_path):
+    gallery = gallery_of(tmp_path / "g", [EAST, NORTH], [instance("a", 2), instance("b", modality="CT")])
+    commit(gallery, [instance("a", 1, mtime_ns=2)], [EAST])
+    read = [
+        row
+        for cells in gallery.cell_batches("image_id", "modality", "frame")
+        for row in zip(*cells, strict=True)
+    ]
+    assert read == [(2, "CT", 0), (3, None, 1)]
 
 
 def test_nothing_is_printed(tmp_path):

@@ -1,9 +1,13 @@
 import hashlib
 import hmac
+from dataclasses import replace
 
 import pytest
+from galleries import meta
 
-from medsiglip_search.identifiers import PSEUDONYM_DIGITS, Pseudonymizer
+from medsiglip_search.errors import GalleryDamaged
+from medsiglip_search.gallery import Gallery
+from medsiglip_search.identifiers import PSEUDONYM_DIGITS, Pseudonymizer, identifiers_for
 from medsiglip_search.records import Attributes
 
 KEY = bytes(range(32))
@@ -59,3 +63,29 @@ def test_patients_without_an_identifier_are_not_one_patient(nothing):
 def test_a_short_key_is_refused():
     with pytest.raises(ValueError, match="5 bytes"):
         Pseudonymizer(b"short")
+
+
+FULL = Attributes(
+    modality="CT", position_mm=1.5, patient=" PAT-007 ", study="1.2\0", series="\0", instance="1.4"
+)
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ("keep", replace(FULL, patient="PAT-007", study="1.2", series=None)),
+        ("drop", Attributes(modality="CT", position_mm=1.5)),
+    ],
+)
+def test_identifiers_are_kept_without_padding_or_dropped(tmp_path, choice, expected):
+    gallery = Gallery.create(tmp_path / "g", replace(meta(), identifiers=choice))
+    (gallery.path / "secret.key").unlink()  # only pseudonyms need it
+    assert identifiers_for(gallery).attributes(FULL) == expected
+
+
+def test_identifiers_become_pseudonyms_under_the_gallerys_own_key(tmp_path):
+    gallery = Gallery.create(tmp_path / "g", meta())
+    assert identifiers_for(gallery).attributes(FULL) == Pseudonymizer(gallery.secret_key).attributes(FULL)
+    (gallery.path / "secret.key").unlink()
+    with pytest.raises(GalleryDamaged, match=r"secret\.key is lost"):
+        identifiers_for(gallery)

@@ -8,6 +8,8 @@ import imagecodecs
 import numpy as np
 import pytest
 from dicom_files import (
+    DEFLATED_FRAMES,
+    JPEG_XL_LOSSLESS,
     dataset_of,
     deflated_zeros,
     image_dataset,
@@ -23,17 +25,18 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from medsiglip_search.errors import Reason, Unreadable
+from medsiglip_search.errors import InvalidQuery, Reason, Unreadable
 from medsiglip_search.images import open_image
-from medsiglip_search.images.levels import render_ct, render_grey
+from medsiglip_search.images.levels import percentile_window, render_ct, render_grey
 from medsiglip_search.records import Attributes, Picture
-from medsiglip_search.windows import Window
+from medsiglip_search.windows import RenderSpec, Window
 
 # The test runner lifts the silence that the package asks for.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
 RAMP = np.arange(0, 4096, 4, dtype=np.uint16).reshape(32, 32)
 HU = (np.add.outer(np.arange(48) * 40, np.arange(64) * 11) - 1024).astype(np.int16)
+WINDOW = {"WindowCenter": "2048", "WindowWidth": "4096"}
 LOSSLESS = [
     uid.ImplicitVRLittleEndian,
     uid.ExplicitVRLittleEndian,
@@ -45,6 +48,8 @@ LOSSLESS = [
     uid.JPEG2000Lossless,
     uid.HTJ2KLossless,
     uid.HTJ2KLosslessRPCL,
+    JPEG_XL_LOSSLESS,
+    DEFLATED_FRAMES,
 ]
 
 
@@ -78,12 +83,12 @@ def levels(file: bytes) -> np.ndarray:
 # --- Syntaxes ---
 
 
-@pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda syntax: syntax.keyword or syntax)
 def test_signed_ct_gives_the_same_hu_in_every_lossless_syntax(syntax: uid.UID) -> None:
     np.testing.assert_array_equal(read(lossless(ct(HU), HU, syntax)).pixels, render_ct(HU))
 
 
-@pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda syntax: syntax.keyword or syntax)
 def test_a_12_bit_film_gives_the_same_levels_in_every_lossless_syntax(syntax: uid.UID) -> None:
     dataset = film(WindowCenter="2048", WindowWidth="4096")
     np.testing.assert_array_equal(levels(lossless(dataset, RAMP, syntax)), (RAMP * (255 / 4095) + 0.5) // 1)
@@ -131,6 +136,23 @@ def test_monochrome1_is_inverted_once() -> None:
     np.testing.assert_array_equal(inverted, 255 - upright)
 
 
+@pytest.mark.parametrize("shape", [None, "IDENTITY", "INVERSE"])
+def test_the_photometric_interpretation_alone_decides_on_the_polarity(shape: str | None) -> None:
+    window = {"WindowCenter": "2048", "WindowWidth": "4096", "PresentationLUTShape": shape}
+    assert levels(written(film(**window)))[0, 0] == 0
+    assert levels(written(film(photometric="MONOCHROME1", **window)))[0, 0] == 255
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_presentation_lut_takes_the_place_of_the_polarity(photometric: str) -> None:
+    # Five entries of 10 bits over the whole range of levels.
+    lut = lookup_table([5, 0, 10], [1023, 0, 512, 256, 1023], "US")
+    window = {"WindowCenter": "128", "WindowWidth": "256"}
+    stored = np.array([[0, 63, 64], [127, 191, 255]], dtype=np.uint8)
+    dataset = film(stored, photometric=photometric, bits=8, PresentationLUTSequence=lut, **window)
+    assert levels(written(dataset)).tolist() == [[255, 0, 0], [128, 64, 255]]
+
+
 def test_the_window_of_the_file_follows_the_standards_formula() -> None:
     stored = np.array([[99, 100, 101, 102], [103, 104, 105, 106]], dtype=np.uint16)
     # PS3.3 C.11.2.1.2.1, for centre 103 and width 6: black at 100 and below, white above 105.
@@ -168,7 +190,7 @@ def test_a_modality_lut_comes_before_the_window() -> None:
     np.testing.assert_array_equal(levels(written(dataset)), ((4095 - RAMP) * (255 / 4095) + 0.5) // 1)
 
 
-@pytest.mark.parametrize("syntax", LOSSLESS[:3], ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize("syntax", LOSSLESS[:3], ids=lambda syntax: syntax.keyword or syntax)
 @pytest.mark.parametrize("vr", ["OW", "US"])
 def test_a_voi_lut_is_honoured_before_a_window(syntax: uid.UID, vr: str) -> None:
     # Inputs from 1000 on, four entries of 10 bits; outside, the nearest end.
@@ -196,14 +218,53 @@ def test_a_voi_lut_starts_at_a_negative_value_where_values_are_signed() -> None:
         {"WindowCenter": ["2048", "1000"], "WindowWidth": "100"},
         {"WindowCenter": "90000", "WindowWidth": "100"},
         {"WindowCenter": "2048", "WindowWidth": "4096", "RescaleSlope": "0", "RescaleIntercept": "5"},
+        {"WindowCenter": "nan", "WindowWidth": "100"},
+        {"WindowCenter": "2048", "WindowWidth": "inf"},
+        {"WindowCenter": "2048", "WindowWidth": "-5"},
+        {"WindowCenter": "2048", "WindowWidth": "4096", "RescaleSlope": "nan"},
+        {"WindowCenter": "2048", "WindowWidth": "4096", "RescaleSlope": "inf"},
+        {"WindowCenter": "2048", "WindowWidth": "4096", "RescaleSlope": "1", "RescaleIntercept": "nan"},
         {"VOILUTSequence": lookup_table([4096, 0, 16], [1, 2], "OW")},
+        {"WindowCenter": "9", "WindowWidth": "9", "ModalityLUTSequence": lookup_table([9, 0, 16], [1], "OW")},
     ],
-    ids=["none", "zero", "zero_sigmoid", "no_width", "no_centre", "fewer", "elsewhere", "slope_0", "bad_lut"],
+    ids=[
+        "none",
+        "zero",
+        "zero_sigmoid",
+        "no_width",
+        "no_centre",
+        "fewer",
+        "elsewhere",
+        "slope_0",
+        "centre_nan",
+        "width_inf",
+        "width_negative",
+        "slope_nan",
+        "slope_inf",
+        "intercept_nan",
+        "bad_voi_lut",
+        "bad_modality_lut",
+    ],
 )
 def test_without_a_usable_window_the_percentiles_are_taken_and_flagged(elements: dict[str, Any]) -> None:
     picture = read(written(film(**elements)))
     assert picture.flags == ("window_fallback",)
     np.testing.assert_array_equal(picture.pixels, render_grey(RAMP, None))
+
+
+@pytest.mark.parametrize(
+    "scale", [{"RescaleSlope": "nan"}, {"RescaleSlope": "0"}, {"RescaleIntercept": "inf"}]
+)
+def test_ct_whose_values_are_not_in_hu_is_flagged(scale: dict[str, str]) -> None:
+    picture = read(written(ct(HU, **scale)))
+    assert picture.flags == ("window_fallback",)
+    np.testing.assert_array_equal(picture.pixels, render_grey(HU, None))
+
+
+def test_a_voi_lut_that_declares_impossible_bits_is_scaled_by_its_entries() -> None:
+    lut = lookup_table([3, 0, 65535], [0, 100, 255], "US")
+    stored = np.array([[0, 1, 2]] * 2, dtype=np.uint16)
+    assert levels(written(film(stored, VOILUTSequence=lut))).tolist() == [[0, 100, 255]] * 2
 
 
 def test_padding_is_left_out_of_the_percentiles() -> None:
@@ -218,6 +279,51 @@ def test_mr_takes_percentiles_whatever_its_window_says() -> None:
     picture = read(written(dataset))
     assert picture.flags == ()
     np.testing.assert_array_equal(picture.pixels, render_grey(RAMP, None))
+
+
+def test_the_choices_of_a_gallery_are_followed() -> None:
+    bone, wide = Window(-500, 1300), Window(-1000, 1000)
+    rendering = RenderSpec(ct=(bone, wide, bone), percentiles=(10, 80))
+    with open_image(written(ct(HU)), rendering) as file:
+        np.testing.assert_array_equal(file.read().pixels, render_ct(HU, (bone, wide, bone)))
+    window = percentile_window(RAMP, (10, 80))
+    for elements in ({"Modality": "MR"}, {"Modality": "DX"}):
+        with open_image(written(film(**elements)), rendering) as file:
+            np.testing.assert_array_equal(file.read().pixels, render_grey(RAMP, window))
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {},
+        {"WindowCenter": "2048", "WindowWidth": "4096"},
+        {"VOILUTSequence": lookup_table([3, 0, 8], [0, 255, 51], "OW")},
+        {"Modality": "MR"},
+        {"Modality": "CT", "SOPClassUID": uid.CTImageStorage},
+    ],
+)
+def test_a_given_window_is_shown_instead_of_any_other(elements: dict[str, Any]) -> None:
+    window = Window(-400, 900)
+    with open_image(written(film(RescaleSlope="2", RescaleIntercept="-1000", **elements))) as file:
+        picture = file.read(0, window)
+    np.testing.assert_array_equal(picture.pixels, render_grey(RAMP * 2.0 - 1000, window))
+    assert picture.flags == ()
+
+
+def test_a_given_window_is_inverted_for_monochrome1() -> None:
+    with open_image(written(film(photometric="MONOCHROME1"))) as file:
+        pixels = file.read(0, Window(0, 4095)).pixels
+    np.testing.assert_array_equal(pixels, render_grey(RAMP, Window(0, 4095), invert=True))
+
+
+def test_a_palette_and_a_colour_picture_have_no_values_to_window() -> None:
+    entries = np.arange(30, dtype=np.uint8).reshape(10, 3)
+    for dataset in (palette_dataset(entries, uid.ExplicitVRLittleEndian), image_dataset(BARS)):
+        with (
+            open_image(written(dataset)) as file,
+            pytest.raises(InvalidQuery, match="no values to window"),
+        ):
+            file.read(0, Window(0, 1))
 
 
 @pytest.mark.parametrize(
@@ -306,6 +412,91 @@ def test_bits_that_do_not_end_on_a_byte_are_found_frame_by_frame() -> None:
             np.testing.assert_array_equal(file.read(frame).pixels[..., 0], bits[frame] * 255)
 
 
+def mr_volume(frames: np.ndarray, syntax: uid.UID = uid.ExplicitVRLittleEndian) -> bytes:
+    elements = {"Modality": "MR", "NumberOfFrames": len(frames)}
+    return lossless(
+        image_dataset(frames, sop_class=uid.EnhancedMRImageStorage, bits=12, **elements), frames, syntax
+    )
+
+
+def test_all_frames_of_an_mr_volume_have_the_window_of_the_volume() -> None:
+    brightness = np.linspace(0.3, 1, 30)
+    frames = np.stack([RAMP * share for share in brightness]).astype(np.uint16)
+    # The middles of the three thirds stand for all.
+    expected = percentile_window(frames[[5, 15, 25]])
+    for number in (0, 15, 29, 0):
+        with open_image(mr_volume(frames)) as file:
+            shown = file.read(number).pixels
+        np.testing.assert_array_equal(shown, render_grey(frames[number], expected))
+
+
+def test_the_window_of_an_mr_volume_is_of_rescaled_values_without_padding() -> None:
+    frames = np.stack([RAMP, RAMP, RAMP])
+    frames[:, :8] = 4095
+    groups = [
+        dataset_of(PixelValueTransformationSequence=sequence_item(RescaleSlope=slope, RescaleIntercept="0"))
+        for slope in ("1", "2", "4")
+    ]
+    dataset = image_dataset(
+        frames,
+        sop_class=uid.EnhancedMRImageStorage,
+        bits=12,
+        Modality="MR",
+        NumberOfFrames=3,
+        PixelPaddingValue=4095,
+        PerFrameFunctionalGroupsSequence=Sequence(groups),
+    )
+    expected = percentile_window(np.stack([frames[n, 8:] * 2.0**n for n in range(3)]))
+    with open_image(written(dataset)) as file:
+        shown = [file.read(number).pixels for number in range(3)]
+    for number, pixels in enumerate(shown):
+        np.testing.assert_array_equal(pixels, render_grey(frames[number] * 2.0**number, expected))
+
+
+def test_a_damaged_frame_of_an_mr_volume_takes_only_itself_down() -> None:
+    frames = np.random.default_rng(0).integers(0, 4096, (9, 32, 32)).astype(np.uint16)
+    file = bytearray(mr_volume(frames, uid.JPEGLossless))
+    fourth = [at for at in range(len(file)) if file[at : at + 3] == b"\xff\xd8\xff"][4]
+    file[fourth + 2 : fourth + 6] = b"\0\0\0\0"  # one of the three that the window is fitted to
+    with open_image(bytes(file)) as opened:
+        with pytest.raises(Unreadable):
+            opened.read(4)
+        expected = percentile_window(frames[[1, 7]])
+        np.testing.assert_array_equal(opened.read(3).pixels, render_grey(frames[3], expected))
+
+
+def test_an_mr_volume_is_not_decoded_whole() -> None:
+    frames = np.random.default_rng(0).integers(0, 4096, (60, 128, 128)).astype(np.uint16)
+    file = mr_volume(frames)
+    tracemalloc.start()
+    with open_image(file) as opened:
+        opened.read(33)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < len(file) / 2
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16])
+def test_bits_above_the_stored_ones_are_ignored(dtype: type) -> None:
+    low = -2048 if dtype is np.int16 else 0
+    values = (np.arange(1024).reshape(32, 32) * 4 + low).astype(dtype)
+    soiled = (values.view(np.uint16) & 0xFFF | 0x8000).view(dtype)
+    clean, dirty = (
+        image_dataset(stored, Modality="DX", bits=12, WindowCenter="0", WindowWidth="4096")
+        for stored in (values, soiled)
+    )
+    np.testing.assert_array_equal(levels(written(dirty)), levels(written(clean)))
+
+
+def test_big_endian_bytes_written_as_words_are_swapped_back() -> None:
+    stored = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+    dataset = image_dataset(stored, Modality="DX", WindowCenter="128", WindowWidth="256")
+    expected = levels(written(dataset))
+    dataset.PixelData = stored.reshape(-1, 2)[:, ::-1].tobytes()
+    dataset["PixelData"].VR = "OW"
+    np.testing.assert_array_equal(levels(written(dataset, uid.ExplicitVRBigEndian)), expected)
+
+
 # --- Colour ---
 
 BARS = np.zeros((16, 48, 3), dtype=np.uint8)
@@ -328,7 +519,7 @@ JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
 ADOBE_YCC = b"\xff\xee\0\x0eAdobe\0d\0\0\0\0\1"
 
 
-@pytest.mark.parametrize("syntax", LOSSLESS[:5], ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize("syntax", LOSSLESS[:5], ids=lambda syntax: syntax.keyword or syntax)
 def test_rgb_is_untouched_in_every_syntax(syntax: uid.UID) -> None:
     assert_bars(lossless(image_dataset(BARS), BARS, syntax), 0)
     planar = image_dataset(BARS)
@@ -378,6 +569,31 @@ def test_uncompressed_ybr_full_422_is_expanded() -> None:
     assert_bars(written(dataset), 2)
 
 
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian])
+def test_planar_ybr_full_becomes_rgb_once(syntax: uid.UID) -> None:
+    dataset = image_dataset(ycbcr_of_bars(), photometric="YBR_FULL")
+    dataset.PlanarConfiguration = 1
+    dataset.PixelData = ycbcr_of_bars().transpose(2, 0, 1).tobytes()
+    assert_bars(written(dataset, syntax), 2)
+
+
+@pytest.mark.parametrize("photometric", ["YBR_ICT", "RGB"])
+def test_lossy_colour_in_jpeg_2000_becomes_rgb_once(photometric: str) -> None:
+    codestream = imagecodecs.jpeg2k_encode(BARS, codecformat="j2k", level=60, mct=photometric == "YBR_ICT")
+    file = written_compressed(image_dataset(BARS, photometric=photometric), uid.JPEG2000, [codestream])
+    # It rings where two bars meet.
+    difference = np.abs(read(file).pixels.astype(int) - BARS)
+    assert np.percentile(difference, 90) <= 2
+    assert difference.max() <= 40
+
+
+@pytest.mark.parametrize("photometric", ["YBR_RCT", "RGB"])
+@pytest.mark.parametrize("syntax", [uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL])
+def test_colour_in_htj2k_becomes_rgb_once(syntax: uid.UID, photometric: str) -> None:
+    codestream = imagecodecs.htj2k_encode(BARS, reversible=True)
+    assert_bars(written_compressed(image_dataset(BARS, photometric=photometric), syntax, [codestream]), 0)
+
+
 @pytest.mark.parametrize("photometric", ["YBR_RCT", "RGB"])
 def test_colour_in_jpeg_2000_becomes_rgb_once(photometric: str) -> None:
     transformed = photometric == "YBR_RCT"
@@ -416,6 +632,46 @@ def test_a_palette_becomes_rgb(syntax: uid.UID, dtype: type, first: int) -> None
     entries = colours if dtype is np.uint8 else colours.astype(np.uint16) * 257
     pixels = read(written(palette_dataset(entries, syntax, first), syntax)).pixels
     np.testing.assert_array_equal(pixels.reshape(-1, 3), np.tile(colours, (3, 1)))
+
+
+def test_a_palette_of_16_bit_indices_becomes_rgb() -> None:
+    colours = np.random.default_rng(0).integers(0, 65536, (3000, 3)).astype(np.uint16)
+    dataset = palette_dataset(colours, uid.ExplicitVRLittleEndian, first=100)
+    stored = np.array([[0, 100, 101], [2000, 3099, 60_000]], dtype=np.uint16)
+    dataset.Rows, dataset.Columns = stored.shape
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit = 15
+    dataset.PixelData = stored.tobytes()
+    dataset["PixelData"].VR = "OW"
+    # Outside of the table the nearest end.
+    expected = (colours >> 8)[[0, 0, 1, 1900, 2999, 2999]]
+    assert read(written(dataset)).pixels.reshape(-1, 3).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian])
+def test_an_8_bit_segmented_palette_is_expanded(syntax: uid.UID) -> None:
+    dataset = palette_dataset(np.zeros((256, 3), np.uint8), syntax)
+    dataset.PixelData = bytes([0, 51, 102, 255] * 7 + [0, 255])
+    for colour, top in (("Red", 255), ("Green", 128), ("Blue", 0)):
+        delattr(dataset, f"{colour}PaletteColorLookupTableData")
+        words = np.frombuffer(bytes([0, 1, 0, 1, 255, top]), "<u2")
+        data = words.astype(">u2" if syntax == uid.ExplicitVRBigEndian else "<u2").tobytes()
+        setattr(dataset, f"Segmented{colour}PaletteColorLookupTableData", data)
+    first = read(written(dataset, syntax)).pixels[0, :4].tolist()
+    assert first == [[0, 0, 0], [51, 26, 0], [102, 51, 0], [255, 128, 0]]
+
+
+def test_a_segmented_palette_bomb_is_malformed() -> None:
+    dataset = palette_dataset(np.zeros((256, 3), np.uint16), uid.ExplicitVRLittleEndian)
+    for colour in ("Red", "Green", "Blue"):
+        delattr(dataset, f"{colour}PaletteColorLookupTableData")
+        bomb = np.array([0, 1, 0, *[1, 65535, 9, 1, 65535, 1] * 5000], "<u2").tobytes()
+        setattr(dataset, f"Segmented{colour}PaletteColorLookupTableData", bomb)
+    file = written(dataset)
+    tracemalloc.start()
+    assert refusal(file).reason == Reason.MALFORMED
+    assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    tracemalloc.stop()
 
 
 def test_a_segmented_palette_is_expanded() -> None:
@@ -612,6 +868,16 @@ def test_empty_and_damaged_attributes_are_none() -> None:
     assert (got.body_part, got.year, got.patient) == (None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [("ISO_IR 100", "Müller"), ("ISO_IR 192", "東芝"), ("ISO 2022 IR 87", "東芝"), (None, "Acme\\Second")],
+)
+def test_text_is_read_in_the_character_set_of_the_file(charset: str | None, name: str) -> None:
+    elements = {"SpecificCharacterSet": ["", charset] if charset and "2022" in charset else charset}
+    file = written(film(Manufacturer=name, **WINDOW, **elements))
+    assert read(file).attributes.manufacturer == name.split("\\")[0]
+
+
 def test_the_side_of_an_enhanced_image_comes_from_its_functional_group() -> None:
     group = dataset_of(FrameAnatomySequence=sequence_item(FrameLaterality="R"))
     dataset = film(np.stack([RAMP]), NumberOfFrames=1, SharedFunctionalGroupsSequence=Sequence([group]))
@@ -620,7 +886,13 @@ def test_the_side_of_an_enhanced_image_comes_from_its_functional_group() -> None
 
 @pytest.mark.parametrize(
     "elements",
-    [{"Modality": "US"}, {"SOPClassUID": uid.SecondaryCaptureImageStorage}, {"BurnedInAnnotation": "YES"}],
+    [
+        {"Modality": "US"},
+        {"SOPClassUID": uid.UltrasoundImageStorage},
+        {"SOPClassUID": uid.SecondaryCaptureImageStorage},
+        {"BurnedInAnnotation": "YES"},
+        {"Modality": "US", "BurnedInAnnotation": "NO"},
+    ],
 )
 def test_burned_in_text_is_suspected_where_it_is_usual(elements: dict[str, Any]) -> None:
     dataset = film(**{"WindowCenter": "2048", "WindowWidth": "4096", **elements})

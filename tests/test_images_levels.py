@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from medsiglip_search.images.levels import grey_levels, percentile_window, render_ct, render_grey
+from medsiglip_search.images.grey import is_flat
+from medsiglip_search.images.levels import (
+    counted,
+    grey_levels,
+    percentile_range,
+    percentile_window,
+    render_ct,
+    render_grey,
+)
+from medsiglip_search.images.pixelwise import rgb_of
 from medsiglip_search.windows import Window
 
 
@@ -41,13 +50,42 @@ def test_a_window_narrower_than_float32_can_hold_still_separates_large_values() 
     assert grey_levels(values, Window(2**31, 2**31 + 2)).tolist() == [[0, 128, 255]]
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i1", "<u2", ">u2", "<i2", ">i2"])
+@pytest.mark.parametrize("shape", [(700, 300), (300, 700), (3, 5)])
+def test_a_table_gives_what_each_value_gives_by_itself(dtype: str, shape: tuple[int, int]) -> None:
+    limits = np.iinfo(dtype)
+    values = np.random.default_rng(0).integers(limits.min, limits.max, shape, endpoint=True).astype(dtype)
+    values[0, 0], values[-1, -1] = limits.min, limits.max
+    window, other = Window(-20, 90), Window(0, 3000, "sigmoid")
+
+    def shades(part: np.ndarray) -> list[np.ndarray]:
+        return [grey_levels(part, window), grey_levels(part, other), 255 - grey_levels(part, window)]
+
+    expected = np.stack(shades(values.astype(np.float64)), axis=-1)
+    np.testing.assert_array_equal(rgb_of(values, shades), expected)
+    np.testing.assert_array_equal(rgb_of(values.T, shades), expected.transpose(1, 0, 2))
+
+
+def test_a_picture_of_few_different_values_makes_a_table_of_those_alone() -> None:
+    asked: list[int] = []
+
+    def shades(part: np.ndarray) -> list[np.ndarray]:
+        asked.append(part.size)
+        return [part.astype(np.uint8)]
+
+    values = np.array([[40_000, 40_001] * 50] * 100, dtype=np.uint16)
+    assert rgb_of(values, shades)[0, :2].tolist() == [[64, 64, 64], [65, 65, 65]]
+    assert asked == [2]
+
+
 def test_nan_is_black_and_infinity_white() -> None:
     assert grey_levels(np.array([[np.nan, np.inf, -np.inf]]), Window(0, 1)).tolist() == [[0, 255, 0]]
 
 
-def test_a_picture_larger_than_one_strip_is_seamless() -> None:
-    values = np.broadcast_to(np.arange(1000, dtype=np.uint16), (1000, 1000))
-    levels = grey_levels(values, Window(0, 999))
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.int32])
+def test_a_picture_larger_than_one_strip_is_seamless(dtype: type) -> None:
+    values = np.broadcast_to(np.arange(1000, dtype=dtype), (1000, 1000))
+    levels = render_grey(values, Window(0, 999))[..., 1]
     np.testing.assert_array_equal(levels, np.broadcast_to(levels[0], levels.shape))
     assert levels[0, [0, 500, 999]].tolist() == [0, 128, 255]
 
@@ -63,3 +101,33 @@ def test_a_bright_spot_too_small_for_the_percentiles_still_shows() -> None:
     values[50, 50] = 700
     assert percentile_window(values) == Window(0, 700)
     assert render_grey(values, None)[50, 50].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16])
+@pytest.mark.parametrize("size", [1, 2, 7, 1000, 40_001])
+def test_counting_values_gives_numpys_percentiles(dtype: type, size: int) -> None:
+    values = (np.random.default_rng(size).normal(60, 20, size)).clip(0, 127).astype(dtype)
+    for percentiles in ((0.5, 99.5), (0, 100), (33.3, 66.7)):
+        expected = np.percentile(values, percentiles).tolist()
+        different, counts = counted(values)
+        assert list(percentile_range(different, percentiles, counts)) == expected
+
+
+def test_counted_values_need_not_be_in_order() -> None:
+    values, counts = np.array([30.0, np.nan, 10.0, 20.0]), np.array([1, 9, 1, 1])
+    assert percentile_range(values, (0, 50), counts) == (10.0, 20.0)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 1), (63, 9), (64, 0), (199, 9)])
+def test_one_pixel_is_enough_not_to_be_flat(place: tuple[int, int]) -> None:
+    pixels = np.full((200, 10, 3), 7, dtype=np.uint8)
+    assert is_flat(pixels)
+    pixels[place] = (7, 8, 7)
+    assert not is_flat(pixels)
+
+
+def test_one_colour_is_flat_and_its_change_from_row_to_row_is_not() -> None:
+    pixels = np.tile(np.array([10, 20, 30], np.uint8), (128, 4, 1))
+    assert is_flat(pixels)
+    pixels[64:] = (10, 20, 31)
+    assert not is_flat(pixels)

@@ -46,6 +46,9 @@ def test_the_content_decides_and_not_the_name(tmp_path: Path, png: bytes) -> Non
         b"GIF8" + b"\0" * 100,
         b"RIFF\x24\0\0\0WAVEfmt " + b"\0" * 100,
         b"PK\x03\x04" + b"\0" * 200,
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n" * 9,
+        b"8BPS\0\x01" + b"\0" * 200,
+        b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0" * 200,
         bytes(range(256)) * 4,
     ],
 )
@@ -119,6 +122,13 @@ def test_a_thumbnail_keeps_the_aspect_and_enlarges_nothing() -> None:
     assert np.abs(np.asarray(small)[64, 64].astype(int) - (200, 40, 40)).max() <= 3
     assert Image.open(io.BytesIO(thumbnail(pixels[:10, :7]))).size == (7, 10)
     assert Image.open(io.BytesIO(thumbnail(pixels[:, :1]))).size == (1, 256)
+
+
+def test_a_thumbnail_shows_detail_that_is_finer_than_itself_as_its_mean() -> None:
+    stripes = np.zeros((2000, 2000, 3), dtype=np.uint8)
+    stripes[:, 1::2] = 200
+    small = np.asarray(Image.open(io.BytesIO(thumbnail(stripes)))).astype(int)
+    assert np.abs(small - 100).max() <= 10
 
 
 def test_the_digest_knows_the_shape_and_not_the_memory_layout() -> None:

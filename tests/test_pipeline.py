@@ -3,80 +3,34 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom.data
 import pytest
+from archives import (
+    UNFIT,
+    ColourEncoder,
+    colours,
+    counts,
+    images,
+    make_gallery,
+    rejected,
+    save,
+    save_pages,
+)
 from PIL import Image
 
 from indexer import batch as batch_module
-from indexer import reading
-from indexer.pipeline import IndexReport, Interrupted, Progress, check_inputs, index_archives
-from indexer.reading import ahead
-from medsiglip_search.errors import ArchiveNotFound, GalleryMismatch, InvalidMetadata, Reason, Unreadable
+from indexer.pipeline import Interrupted, Progress, check_inputs, index_archives
+from medsiglip_search.errors import ArchiveNotFound, GalleryMismatch, InvalidMetadata
 from medsiglip_search.gallery import Gallery, GalleryWriter
 from medsiglip_search.identifiers import Pseudonymizer
-from medsiglip_search.images import open_image
-from medsiglip_search.records import GalleryMeta, PreprocessSpec
+from medsiglip_search.images import open_image, pixel_digest
 
 SHARED = Path(__file__).parents[1].parent / "shared"
-UNFIT = (255, 0, 255)
-"""The colour of pictures that the encoder below has no embedding for."""
-
-
-@dataclass
-class ColourEncoder:
-    """Embeds a picture as the direction of its mean colour; remembers how many it was given at once."""
-
-    name: str = "colour"
-    revision: str = "1"
-    weights_digest: str = "ab" * 32
-    dim: int = 3
-    spec: PreprocessSpec = PreprocessSpec(size=4)
-    batch_size: int = 4
-    scale: float = 10.0
-    bias: float = -10.0
-    calls: list[int] = field(default_factory=list)
-    before_call: Callable[[int], None] = lambda number: None
-
-    def embed_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        self.calls.append(len(images))
-        self.before_call(len(self.calls))
-        means = np.array([image.mean(axis=(0, 1)) for image in images], np.float32)
-        if any(image[0, 0].tolist() == list(UNFIT) for image in images):
-            raise Unreadable(Reason.MALFORMED, "its embedding is not finite")
-        return means / np.linalg.norm(means, axis=1, keepdims=True)
-
-    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        raise NotImplementedError
-
-
-def colour_picture(colour: tuple[int, int, int]) -> Image.Image:
-    pixels = np.full((6, 8, 3), colour, np.uint8)
-    pixels[3, 4] = 0  # a picture of one value is rejected as blank
-    return Image.fromarray(pixels)
-
-
-def save(path: Path, colour: tuple[int, int, int] = (200, 100, 50)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    colour_picture(colour).save(path)
-    return path
-
-
-def save_pages(path: Path, colours: Sequence[tuple[int, int, int] | None]) -> Path:
-    """Write a TIFF of several pages; None is a blank one."""
-    pages = [colour_picture(colour) if colour else Image.new("RGB", (8, 6)) for colour in colours]
-    pages[0].save(path, save_all=True, append_images=pages[1:])
-    return path
-
-
-def colours(count: int) -> Iterator[tuple[int, int, int]]:
-    for number in range(count):
-        yield 255 - 9 * number, 9 * number, 40
 
 
 @pytest.fixture
@@ -94,36 +48,6 @@ def archive(tmp_path: Path) -> Path:
 @pytest.fixture
 def gallery(tmp_path: Path, encoder: ColourEncoder) -> Gallery:
     return make_gallery(tmp_path / "gallery", encoder)
-
-
-def make_gallery(path: Path, encoder: ColourEncoder) -> Gallery:
-    meta = GalleryMeta(encoder.name, encoder.revision, encoder.weights_digest, encoder.dim, encoder.spec)
-    return Gallery.create(path, meta)
-
-
-def images(gallery: Gallery) -> dict[tuple[str, int], list[float]]:
-    """Return what is stored: by uri and frame, the embedding."""
-    ids, embeddings = gallery.embeddings()
-    instances = gallery.instances(ids)
-    stored = {(one.uri, one.frame): row.tolist() for one, row in zip(instances, embeddings, strict=True)}
-    assert len(stored) == len(instances)
-    return stored
-
-
-def rejected(gallery: Gallery) -> dict[tuple[str, int | None], str]:
-    rows = gallery.rejected()
-    stored = {(one.uri, one.frame): one.reason.value for one in rows}
-    assert len(stored) == len(rows)
-    return stored
-
-
-def counts(report: IndexReport) -> dict[str, object]:
-    return {
-        "embedded": report.embedded,
-        "unchanged": report.unchanged,
-        "replaced": report.replaced,
-        "rejected": report.rejected,
-    }
 
 
 def test_every_file_ends_in_images_or_rejected(
@@ -171,7 +95,7 @@ def test_an_instance_holds_what_is_known_of_its_file(
     assert (instance.size, instance.mtime_ns) == (path.stat().st_size, path.stat().st_mtime_ns)
     assert (instance.rows, instance.columns) == (header.Rows, header.Columns)
     with open_image(path) as image:
-        assert instance.pixel_digest == reading.pixel_digest(image.read().pixels)
+        assert instance.pixel_digest == pixel_digest(image.read().pixels)
     assert instance.attributes.modality == "CT"
     pseudonym = Pseudonymizer(gallery.secret_key).pseudonym
     assert instance.attributes.patient == pseudonym("patient", header.PatientID)
@@ -244,14 +168,16 @@ def test_frames_are_sampled_and_files_committed_whole(
     archive: Path, gallery: Gallery, encoder: ColourEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_pages(archive / "a.tif", list(colours(20)))
-    save_pages(archive / "b.tif", list(colours(3)))
+    save_pages(archive / "b.tif", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])
     monkeypatch.setattr(batch_module, "COMMIT_ROWS", 1)
     committed = []
-    monkeypatch.setattr(
-        GalleryWriter,
-        "commit",
-        lambda self, instances, *rest: committed.append([(one.uri, one.frame) for one in instances]),
-    )
+    commit = GalleryWriter.commit
+
+    def noted_commit(self: GalleryWriter, *batch: Any) -> np.ndarray:
+        committed.append([(one.uri, one.frame) for one in batch[0]])
+        return commit(self, *batch)
+
+    monkeypatch.setattr(GalleryWriter, "commit", noted_commit)
     index_archives(gallery, [str(archive)], encoder, frames_per_instance=5, batch_size=2)
     assert committed == [
         [("a.tif", frame) for frame in (2, 6, 10, 14, 18)],
@@ -345,9 +271,9 @@ def test_ctrl_c_during_a_commit_waits_for_its_end(
     monkeypatch.setattr(batch_module, "COMMIT_ROWS", 4)
     commit = GalleryWriter.commit
 
-    def struck_commit(self: GalleryWriter, *batch: Any) -> None:
+    def struck_commit(self: GalleryWriter, *batch: Any) -> np.ndarray:
         os.kill(os.getpid(), signal.SIGINT)
-        commit(self, *batch)
+        return commit(self, *batch)
 
     monkeypatch.setattr(GalleryWriter, "commit", struck_commit)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -382,73 +308,71 @@ def test_an_error_loses_only_what_was_not_committed(
     assert len(images(gallery)) == 9
 
 
+def write_other_picture(path: Path) -> None:
+    save(path, (0, 0, 255))
+    os.utime(path, ns=(5, 5))
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def make_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def make_loop_of_links(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+def forbid(path: Path) -> None:
+    path.chmod(0)
+
+
 @pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (RuntimeError("/secret/path"), "malformed"),
-        (StopIteration(), "malformed"),
-        (RecursionError(), "malformed"),
-        (MemoryError(), "too_large"),
-        (PermissionError(13, "Permission denied", "/secret/path"), "unreadable"),
-    ],
+    "happens", [write_other_picture, Path.unlink, make_folder, make_pipe, make_loop_of_links, forbid]
 )
-def test_no_error_in_reading_stops_the_run_or_names_a_path(
-    archive: Path,
-    gallery: Gallery,
-    encoder: ColourEncoder,
-    monkeypatch: pytest.MonkeyPatch,
-    error: Exception,
-    reason: str,
+def test_what_happens_to_a_file_after_listing_costs_that_file_alone_and_is_made_good_by_the_next_run(
+    archive: Path, gallery: Gallery, encoder: ColourEncoder, happens: Callable[[Path], None]
 ) -> None:
-    save(archive / "a.png")
-    save(archive / "b.png")
-
-    def failing_open(path: Path) -> object:
-        if path.name == "a.png":
-            raise error
-        return open_image(path)
-
-    monkeypatch.setattr(reading, "open_image", failing_open)
-    index_archives(gallery, [str(archive)], encoder)
-    assert list(images(gallery)) == [("b.png", 0)]
-    assert rejected(gallery) == {("a.png", None): reason}
-    assert "secret" not in gallery.rejected()[0].message
-
-    # What could not be read may be readable now although it did not change; the rest would fail again.
-    monkeypatch.undo()
-    index_archives(gallery, [str(archive)], encoder)
-    assert rejected(gallery) == ({} if reason == "unreadable" else {("a.png", None): reason})
-
-
-def test_a_file_that_changes_while_it_is_read_is_read_again_next_time(
-    archive: Path, gallery: Gallery, encoder: ColourEncoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    if happens is forbid and os.geteuid() == 0:
+        pytest.skip("root may read everything")
     path = save(archive / "a.png", (255, 0, 0))
+    save(archive / "b.png", (0, 255, 0))
 
-    def changing_open(opened: Path) -> object:
-        image = open_image(opened)
-        save(path, (0, 0, 255))
-        os.utime(path, ns=(5, 5))
-        return image
+    def strike(progress: Progress) -> None:
+        if progress.files == 0:
+            happens(path)
 
-    monkeypatch.setattr(reading, "open_image", changing_open)
-    index_archives(gallery, [str(archive)], encoder)
-    assert images(gallery) == {}
+    index_archives(gallery, [str(archive)], encoder, progress=strike)
+    assert list(images(gallery)) == [("b.png", 0)]
     assert rejected(gallery) == {("a.png", None): "unreadable"}
-    monkeypatch.undo()
+    assert "a.png" not in gallery.rejected()[0].message
+
+    path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+    save(path, (0, 0, 255))
     index_archives(gallery, [str(archive)], encoder)
     assert np.argmax(images(gallery)["a.png", 0]) == 2
     assert rejected(gallery) == {}
 
 
-def test_a_file_that_vanishes_after_listing_is_rejected(
+def test_a_file_that_could_not_be_read_is_tried_again_although_it_did_not_change(
     archive: Path, gallery: Gallery, encoder: ColourEncoder
 ) -> None:
-    paths = [save(archive / f"{number}.png", colour) for number, colour in enumerate(colours(8))]
-    encoder.before_call = lambda call: paths[-1].unlink(missing_ok=True)
-    index_archives(gallery, [str(archive)], encoder, batch_size=1)
-    assert rejected(gallery) == {("7.png", None): "unreadable"}
-    assert len(images(gallery)) == 7
+    path, aside = save(archive / "a.png"), archive.parent / "aside.png"
+
+    def put_aside(progress: Progress) -> None:
+        if progress.files == 0:
+            path.rename(aside)
+
+    index_archives(gallery, [str(archive)], encoder, progress=put_aside)
+    assert rejected(gallery) == {("a.png", None): "unreadable"}
+    aside.rename(path)
+    index_archives(gallery, [str(archive)], encoder)
+    assert list(images(gallery)) == [("a.png", 0)]
 
 
 def test_the_gallery_and_the_tables_inside_an_archive_are_not_indexed(
@@ -552,23 +476,6 @@ def test_inputs_can_be_checked_beforehand(tmp_path: Path, archive: Path) -> None
     check_inputs([str(archive)])
     with pytest.raises(InvalidMetadata, match="no such file"):
         check_inputs([str(archive)], tmp_path / "absent.csv")
-
-
-def test_items_are_made_ahead_in_order_and_no_more_than_asked() -> None:
-    made: list[int] = []
-
-    def items() -> Iterator[int]:
-        for number in range(10):
-            made.append(number)
-            yield number
-        raise ValueError("the end")
-
-    stream = ahead(items(), depth=3)
-    assert [next(stream) for _ in range(4)] == [0, 1, 2, 3]
-    assert len(made) <= 7
-    with pytest.raises(ValueError, match="the end"):
-        list(stream)
-    assert made == list(range(10))
 
 
 def test_every_file_that_comes_with_pydicom_ends_somewhere(gallery: Gallery, encoder: ColourEncoder) -> None:

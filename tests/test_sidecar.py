@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from indexer.sidecar import SidecarRow, is_joined, is_table, joined, read_sidecar
 from medsiglip_search.errors import InvalidMetadata
-from medsiglip_search.identifiers import Pseudonymizer
+from medsiglip_search.identifiers import Dropped, Kept, Pseudonymizer
 from medsiglip_search.records import Attributes, Instance
 
 
@@ -96,6 +96,8 @@ def test_a_table_without_rows_adds_columns_only(tmp_path: Path) -> None:
         ("path,uri\na.png,1\n", "column 'uri': every gallery has one"),
         ("path,Score\na.png,1\n", "column 'Score': every gallery has one"),
         ("path,year\na.png,99\n", "column year"),
+        ("path,position_mm\na.png,-3.5\nb.png,3 mm\n", "column position_mm"),
+        ("path,position_mm\na.png,nan\n", "column position_mm"),
         ('path,report\na.png,"x\n', "after line 1: unexpected end of data"),
         (b"path,report\na.png,na\xefve\n", "not UTF-8"),
     ],
@@ -173,3 +175,22 @@ def test_the_table_overrides_the_file_and_identifiers_become_pseudonyms() -> Non
     assert not is_joined(stored, SidecarRow(Attributes(patient="file")), pseudonymizer)
     assert not is_joined(stored, SidecarRow(columns={"report": None}), pseudonymizer)
     assert not is_joined(stored, SidecarRow(columns={"report": "normal", "age": 3}), pseudonymizer)
+
+
+def test_positions_are_numbers_of_millimetres(tmp_path: Path) -> None:
+    rows = read_sidecar(table(tmp_path, "path,Position_mm\na.png,-12.5\nb.png,3\nc.png,\n")).rows
+    assert [rows[uri].attributes.position_mm for uri in ("a.png", "b.png", "c.png")] == [-12.5, 3.0, None]
+    assert type(rows["b.png"].attributes.position_mm) is float
+
+
+def test_identifiers_of_the_table_go_the_way_of_the_gallery() -> None:
+    read = Instance(
+        *(0, "archive", "a.dcm", 0, "digest", "digest", 1, 1, 2, 2), Attributes(patient="file ", series="1.2")
+    )
+    row = SidecarRow(Attributes(patient="table", study=" 9 ", modality="CR"))
+    kept, dropped = joined(read, row, Kept()), joined(read, row, Dropped())
+    assert kept.attributes == Attributes(patient="table", study="9", series="1.2", modality="CR")
+    assert dropped.attributes == Attributes(modality="CR")
+    assert is_joined(kept, row, Kept())
+    assert is_joined(dropped, row, Dropped())
+    assert not is_joined(dropped, row, Kept())

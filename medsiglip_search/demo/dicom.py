@@ -76,7 +76,10 @@ def encode_ct_volume(rng: Rng, study: Study, slices: Sequence[np.ndarray]) -> by
     transform.RescaleIntercept, transform.RescaleSlope, transform.RescaleType = -1024, 1, "HU"
     window = Dataset()
     window.WindowCenter, window.WindowWidth = 40, 80
+    orientation = Dataset()
+    orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     shared = Dataset()
+    shared.PlaneOrientationSequence = Items([orientation])
     shared.PixelValueTransformationSequence = Items([transform])
     shared.FrameVOILUTSequence = Items([window])
     ds.SharedFunctionalGroupsSequence = Items([shared])

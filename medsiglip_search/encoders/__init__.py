@@ -37,6 +37,13 @@ class Encoder(Protocol):
     scale: float
     bias: float
 
+    def with_spec(self, spec: PreprocessSpec) -> "Encoder":
+        """Return this encoder for pictures that are prepared as `spec` says, such as those of a gallery.
+
+        Raises GalleryMismatch if its size or its normalisation is not this encoder's.
+        """
+        ...
+
     def embed_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Return (N, D) float32 embeddings of (H, W, 3) uint8 pictures of any sizes, each row of L2 norm 1.
 

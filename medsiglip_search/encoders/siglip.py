@@ -3,6 +3,7 @@
 Pictures and text go in as in training: the text padded to its full length, and no attention mask.
 """
 
+import copy
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 
 from medsiglip_search.encoders.preprocess import preprocess
 from medsiglip_search.encoders.weights import Weights, read_weights
-from medsiglip_search.errors import EncoderUnavailable, Reason, Unreadable
+from medsiglip_search.errors import EncoderUnavailable, GalleryMismatch, Reason, Unreadable
 from medsiglip_search.records import PreprocessSpec
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,22 @@ class SiglipEncoder:
         self._model = model
         self._tokenizer = tokenizer
         self._text_length = model.text_model.config.max_position_embeddings
+
+    def with_spec(self, spec: PreprocessSpec) -> "SiglipEncoder":
+        """Return this encoder for pictures that are prepared as `spec` says; it shares the weights.
+
+        Raises GalleryMismatch if its size or its normalisation is not the checkpoint's.
+        """
+        own = self.spec
+        if (spec.size, spec.mean, spec.std) != (own.size, own.mean, own.std):
+            raise GalleryMismatch(
+                f"{self.name}: takes pictures of {own.size} x {own.size}, mean {own.mean}, std {own.std}; "
+                f"the gallery has {spec.size} x {spec.size}, mean {spec.mean}, std {spec.std}. Pass --encoder "
+                "or build a new gallery"
+            )
+        encoder = copy.copy(self)
+        encoder.spec = spec
+        return encoder
 
     @torch.inference_mode()
     def embed_images(self, images: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,20 +1,32 @@
 """A file or bytes to RGB pictures: one way for the archive and for queries."""
 
 import os
+from collections.abc import Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
 from medsiglip_search.errors import InvalidQuery, Reason, Unreadable
 from medsiglip_search.images.dicom import DicomFile
+from medsiglip_search.images.digests import pixel_digest, source_digest
 from medsiglip_search.images.grey import is_flat
 from medsiglip_search.images.raster import RasterFile
 from medsiglip_search.images.sniff import SNIFF_BYTES, sniff
 from medsiglip_search.images.source import open_source, translated
-from medsiglip_search.images.thumbnail import pixel_digest, thumbnail
+from medsiglip_search.images.thumbnail import png, thumbnail
 from medsiglip_search.records import Picture
 from medsiglip_search.windows import RenderSpec, Window
 
-__all__ = ["ImageFile", "open_image", "pixel_digest", "sampled_frames", "thumbnail"]
+__all__ = [
+    "ImageFile",
+    "open_image",
+    "pixel_digest",
+    "png",
+    "read_picture",
+    "sampled_frames",
+    "source_digest",
+    "thumbnail",
+]
 
 
 class ImageFile(Protocol):
@@ -61,6 +73,14 @@ def open_image(source: str | os.PathLike[str] | bytes, rendering: RenderSpec = R
         raise
 
 
+def read_picture(
+    source: str | os.PathLike[str] | bytes, rendering: RenderSpec, frame: int | None, window: Window | None
+) -> Iterator[Picture]:
+    """Yield one frame of a file, the middle one if `frame` is None: a task for the guard."""
+    with open_image(source, rendering) as image:
+        yield image.read(image.sampled(1)[0] if frame is None else frame, window)
+
+
 def sampled_frames(frame_count: int, limit: int) -> list[int]:
     """Return at most `limit` frame numbers from 0, evenly spaced: the middles of equal parts.
 
@@ -88,7 +108,7 @@ class _OpenImage:
             picture = self._reader.read(frame, window)
         if is_flat(picture.pixels):
             raise Unreadable(Reason.BLANK_IMAGE, "All its pixels have the same value.")
-        return picture
+        return replace(picture, frame_count=self.frame_count)
 
     def sampled(self, limit: int) -> list[int]:
         with translated():

@@ -5,6 +5,19 @@ from typing import Literal
 
 SNIFF_BYTES = 1024
 
+RasterKind = Literal["png", "jpeg", "gif", "tiff", "webp", "bmp"]
+
+_SIGNATURES: dict[bytes, RasterKind] = {
+    b"\x89PNG\r\n\x1a\n": "png",
+    b"\xff\xd8\xff": "jpeg",
+    b"GIF87a": "gif",
+    b"GIF89a": "gif",
+    b"II*\0": "tiff",
+    b"MM\0*": "tiff",
+    # BigTIFF
+    b"II+\0": "tiff",
+    b"MM\0+": "tiff",
+}
 _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
 _FIRST_GROUPS = (0x0002, 0x0008)
 # PS3.5 table 6.2-1
@@ -14,30 +27,24 @@ _VALUE_REPRESENTATIONS = frozenset(
 )
 
 
-def sniff(head: bytes) -> Literal["dicom", "raster"] | None:
+def sniff(head: bytes) -> Literal["dicom"] | RasterKind | None:
     """Return what `head`, the first SNIFF_BYTES of a file, begins; None for anything else.
 
     DICOM comes first: a dual-personality file is also a TIFF in its preamble (PS3.10 7.1).
     """
     if head[128:132] == b"DICM":
         return "dicom"
-    if _is_raster(head):
-        return "raster"
-    return "dicom" if _starts_with_element(head) else None
+    return _raster_kind(head) or ("dicom" if _starts_with_element(head) else None)
 
 
-def _is_raster(head: bytes) -> bool:
-    signatures = (
-        b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a",
-        b"II*\0", b"MM\0*", b"II+\0", b"MM\0+",
-    )  # fmt: skip
-    if head.startswith(signatures):
-        return True
+def _raster_kind(head: bytes) -> RasterKind | None:
+    for signature, kind in _SIGNATURES.items():
+        if head.startswith(signature):
+            return kind
     if head.startswith(b"RIFF"):
-        return head[8:12] == b"WEBP"
-    return (
-        head.startswith(b"BM") and len(head) > 18 and head[14] in _BMP_HEADER_SIZES and not any(head[15:18])
-    )
+        return "webp" if head[8:12] == b"WEBP" else None
+    is_bmp = head.startswith(b"BM") and len(head) > 18 and head[14] in _BMP_HEADER_SIZES
+    return "bmp" if is_bmp and not any(head[15:18]) else None
 
 
 def _starts_with_element(head: bytes) -> bool:

@@ -11,18 +11,28 @@ from typing import BinaryIO
 from medsiglip_search.errors import MedSiglipSearchError, Reason, Unreadable
 
 
-def open_source(source: str | os.PathLike[str] | bytes) -> BinaryIO:
+def open_source(source: str | os.PathLike[str] | bytes) -> io.BytesIO | io.BufferedReader:
     """Return a seekable stream; raises Unreadable for what is no regular file or cannot be opened."""
     if isinstance(source, bytes):
         return io.BytesIO(source)
     try:
-        stream = open(source, "rb", opener=_open_without_waiting)  # noqa: SIM115 - the caller closes it
+        stream = _File(io.FileIO(os.fspath(source), opener=_open_without_waiting))
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise _cannot_be_read(error) from error
     if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
         stream.close()
         raise Unreadable(Reason.UNREADABLE, "This is a device, pipe or socket. Give a regular file.")
     return stream
+
+
+class _File(io.BufferedReader):
+    """A file of which more can be asked for than it has: a damaged length asks for anything."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        # A buffered file takes the memory for all that is asked for before it reads.
+        if size is not None and size > io.DEFAULT_BUFFER_SIZE:
+            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
 
 
 def stream_size(stream: BinaryIO) -> int:

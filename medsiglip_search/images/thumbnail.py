@@ -1,6 +1,5 @@
-"""What the gallery keeps of a picture: a small JPEG and a digest."""
+"""Pictures as files: the small JPEG that the gallery keeps, and PNG."""
 
-import hashlib
 import io
 
 import numpy as np
@@ -13,14 +12,16 @@ def thumbnail(pixels: np.ndarray, size: int = 256) -> bytes:
     pixels: (H, W, 3) uint8 RGB.
     """
     image = Image.fromarray(pixels)
-    image.thumbnail((size, size), Image.Resampling.LANCZOS)
+    # Means of whole blocks first, down to less than twice the size: half the time of Lanczos alone, and what
+    # that changes is far below what JPEG loses.
+    image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=1.0)
     jpeg = io.BytesIO()
     image.save(jpeg, "JPEG", quality=85)
     return jpeg.getvalue()
 
 
-def pixel_digest(pixels: np.ndarray) -> str:
-    """Return the sha256, in hex, of the shape and the bytes of (H, W, 3) uint8 RGB."""
-    digest = hashlib.sha256(repr(tuple(pixels.shape)).encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.hexdigest()
+def png(pixels: np.ndarray) -> bytes:
+    """Return (H, W, 3) uint8 RGB as a PNG file, every pixel as it is."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()

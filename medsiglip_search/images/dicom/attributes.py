@@ -3,12 +3,15 @@
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from medsiglip_search.images.dicom.elements import functional_group, text, value
+from medsiglip_search.images.dicom.elements import functional_group, text
 from medsiglip_search.records import Attributes
 
 BURNED_IN_SUSPECTED = "burned_in_suspected"
 
-_SECONDARY_CAPTURES = (
+_USUALLY_BURNED_IN = (
+    uid.UltrasoundImageStorage,
+    uid.UltrasoundMultiFrameImageStorage,
+    uid.EnhancedUSVolumeStorage,
     uid.SecondaryCaptureImageStorage,
     uid.MultiFrameSingleBitSecondaryCaptureImageStorage,
     uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
@@ -40,7 +43,7 @@ def flags(dataset: Dataset) -> tuple[str, ...]:
     suspected = (
         text(dataset, "BurnedInAnnotation") == "YES"
         or text(dataset, "Modality") == "US"
-        or value(dataset, "SOPClassUID") in _SECONDARY_CAPTURES
+        or text(dataset, "SOPClassUID") in _USUALLY_BURNED_IN
     )
     return (BURNED_IN_SUSPECTED,) if suspected else ()
 

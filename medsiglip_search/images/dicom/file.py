@@ -1,21 +1,41 @@
 """One open DICOM file."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import BinaryIO
 
 import numpy as np
-from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder
+from pydicom.uid import ExplicitVRBigEndian
 
-from medsiglip_search.errors import Reason, Unreadable
+from medsiglip_search.errors import InvalidQuery, Reason, Unreadable
 from medsiglip_search.images.dicom.attributes import attributes, flags
-from medsiglip_search.images.dicom.codecs import check_fragments, decode_codestream
+from medsiglip_search.images.dicom.codecs import decode_codestream, find_fragments, read_codestream
+from medsiglip_search.images.dicom.geometry import frame_order, position_mm
 from medsiglip_search.images.dicom.header import find_pixels, pixel_options, read_header, transfer_syntax
-from medsiglip_search.images.dicom.rendering import grey_rendering, palette
-from medsiglip_search.images.grey import render_stored
-from medsiglip_search.images.source import stream_size
+from medsiglip_search.images.dicom.native import is_plain, read_plain
+from medsiglip_search.images.dicom.palette import palette
+from medsiglip_search.images.dicom.rendering import grey_rendering
+from medsiglip_search.images.grey import (
+    WINDOW_FALLBACK,
+    GreyRendering,
+    fitted_window,
+    is_flat,
+    modality_values,
+    render_ct_windows,
+    render_own,
+    render_window,
+)
+from medsiglip_search.images.levels import PERCENTILE_SAMPLE
+from medsiglip_search.images.pixelwise import rgb_of
+from medsiglip_search.images.source import stream_size, translated
 from medsiglip_search.records import Picture
 from medsiglip_search.windows import RenderSpec, Window
+
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+_SERIES_SAMPLE = 3
+"""Frames that stand for a whole MR series when a window is fitted to it."""
 
 
 class DicomFile:
@@ -32,37 +52,93 @@ class DicomFile:
         self._syntax = transfer_syntax(self._dataset, self._element)
         self._options = pixel_options(self._dataset, self._element)
         self.frame_count = int(self._options["number_of_frames"])
-        self._check_amount()
+        end = stream_size(self._stream)
+        if self._element.length is None:
+            self._fragments = find_fragments(self._stream, self._element.offset, end, self.frame_count)
+        else:
+            self._check_amount(end)
         self._attributes = attributes(self._dataset)
         self._flags = flags(self._dataset)
 
     def frame_order(self) -> Sequence[int]:
-        """Return the frame numbers in the order in which they follow one another."""
-        return range(self.frame_count)
+        """Return the frame numbers in the order in which they follow one another in space."""
+        return frame_order(self._dataset, self.frame_count)
 
     def read(self, frame: int, window: Window | None = None) -> Picture:
-        """Return one frame; the others are not decoded."""
+        """Return one frame; of the others, only a few of an MR volume are decoded, to fit its window to.
+
+        window: shown instead of the file's own and the rendering's, in modality units.
+        """
         stored, colour_space = self._decode(frame)
         assumed: tuple[str, ...] = ()
-        if stored.ndim == 3 and colour_space == "RGB":
+        if stored.ndim == 2 and colour_space in _GREY:
+            # A damaged header may ask for values beyond what floats hold; they end as black or white.
+            with np.errstate(all="ignore"):
+                pixels, assumed = self._render_grey(stored, self._grey(frame, colour_space), window)
+        elif window is not None:
+            raise InvalidQuery("A picture in colours has no values to window. Leave the window out.")
+        elif stored.ndim == 3 and colour_space == "RGB":
             pixels = _eight_bits(stored, int(self._options["bits_stored"]))
         elif stored.ndim == 2 and colour_space == "PALETTE COLOR":
-            pixels = np.stack([table.apply(stored) for table in palette(self._dataset)], axis=-1)
-        elif stored.ndim == 2 and colour_space in ("MONOCHROME1", "MONOCHROME2"):
-            rendering = grey_rendering(self._dataset, frame, invert=colour_space == "MONOCHROME1")
-            pixels, assumed = render_stored(stored, rendering)
+            tables = palette(self._dataset)
+            pixels = rgb_of(stored, lambda part: [table.apply(part) for table in tables])
         else:
             raise Unreadable(
                 Reason.UNSUPPORTED_CODEC, "Its colour space is not supported. Export it as RGB or grey."
             )
-        return Picture(np.ascontiguousarray(pixels), frame, self._attributes, assumed + self._flags)
+        here = replace(self._attributes, position_mm=position_mm(self._dataset, frame))
+        return Picture(np.ascontiguousarray(pixels), frame, here, assumed + self._flags)
 
-    def _check_amount(self) -> None:
-        """Raise Unreadable if there is less than all frames need."""
-        end = stream_size(self._stream)
-        if self._syntax.is_encapsulated:
-            check_fragments(self._stream, self._element.offset, end, self.frame_count)
-            return
+    def values(self, frame: int) -> np.ndarray:
+        """Return (H, W) values of one frame in modality units, HU for CT.
+
+        Integers where the file rescales nothing. Raises InvalidQuery for a picture in colours.
+        """
+        stored, colour_space = self._decode(frame)
+        if stored.ndim != 2 or colour_space not in _GREY:
+            raise InvalidQuery("A picture in colours has no values in modality units.")
+        return modality_values(stored, _scaled(self._grey(frame, colour_space)))
+
+    def _grey(self, frame: int, colour_space: str) -> GreyRendering:
+        return grey_rendering(self._dataset, frame, invert=colour_space == "MONOCHROME1")
+
+    def _render_grey(
+        self, stored: np.ndarray, grey: GreyRendering, window: Window | None
+    ) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Return (H, W, 3) uint8 RGB, and the flags of what was assumed."""
+        if window is not None:
+            return render_window(stored, _scaled(grey), window), ()
+        if grey.view == "ct":
+            return render_ct_windows(stored, grey, self._rendering.ct), ()
+        if grey.view == "percentiles":
+            fitted = self._series_window or fitted_window([(stored, grey)], self._rendering.percentiles)
+            return render_window(stored, grey, fitted), ()
+        pixels = render_own(stored, grey)
+        if pixels is not None and not is_flat(pixels):
+            return pixels, ()
+        fitted = fitted_window([(stored, grey)], self._rendering.percentiles)
+        return render_window(stored, grey, fitted), (WINDOW_FALLBACK,)
+
+    @cached_property
+    def _series_window(self) -> Window | None:
+        """The window of a few frames spread over a volume, None where there is but one frame."""
+        if self.frame_count == 1:
+            return None
+        count = min(_SERIES_SAMPLE, self.frame_count)
+        samples = []
+        for part in range(count):
+            frame = (2 * part + 1) * self.frame_count // (2 * count)
+            try:
+                with translated():
+                    stored, colour_space = self._decode(frame)
+            except Unreadable:  # of this frame only; the one that is asked for may be whole
+                continue
+            step = max(1, count * stored.size // PERCENTILE_SAMPLE)
+            samples.append((stored.reshape(-1)[::step].copy(), self._grey(frame, colour_space)))
+        return fitted_window(samples, self._rendering.percentiles) if samples else None
+
+    def _check_amount(self, end: int) -> None:
+        """Raise Unreadable if there are fewer bytes than all uncompressed frames need."""
         options = self._options
         bits = options["rows"] * options["columns"] * options["samples_per_pixel"] * options["bits_allocated"]
         if options["photometric_interpretation"] == "YBR_FULL_422":
@@ -78,18 +154,22 @@ class DicomFile:
     def _decode(self, frame: int) -> tuple[np.ndarray, str]:
         """Return stored values, (H, W) or (H, W, 3), and the colour space they are in now."""
         self._stream.seek(self._element.offset)
-        if not self._syntax.is_encapsulated:
-            decoder = get_decoder(self._syntax)
-            stored, properties = decoder.as_array(self._stream, index=frame, **self._options)
-            return stored, str(properties["photometric_interpretation"])
-        codestream = get_frame(
-            self._stream,
-            frame,
-            number_of_frames=self.frame_count,
-            extended_offsets=self._options.get("extended_offsets"),
-        )
-        single = {**self._options, "number_of_frames": 1, "extended_offsets": None}
-        return decode_codestream(self._syntax, codestream, single)
+        if self._element.length is None:
+            codestream = read_codestream(self._stream, frame, self._fragments, self._options)
+            return decode_codestream(self._syntax, codestream, self._options)
+        big_endian = self._syntax == ExplicitVRBigEndian
+        if is_plain(self._options, big_endian):
+            stored = read_plain(self._stream, frame, self._options, big_endian)
+            return stored, str(self._options["photometric_interpretation"])
+        stored, properties = get_decoder(self._syntax).as_array(self._stream, index=frame, **self._options)
+        return stored, str(properties["photometric_interpretation"])
+
+
+def _scaled(grey: GreyRendering) -> GreyRendering:
+    """Return the same; raises InvalidQuery where stored values do not become modality values."""
+    if grey.view == "unscaled":
+        raise InvalidQuery("Its rescale is damaged: it has no values to window. Leave the window out.")
+    return grey
 
 
 def _eight_bits(stored: np.ndarray, bits: int) -> np.ndarray:

@@ -5,21 +5,30 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from pydicom import dcmread, uid
+from pydicom.datadict import dictionary_has_tag
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset, read_preamble
-from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.tag import BaseTag
 
 from medsiglip_search.errors import Reason, Unreadable
-from medsiglip_search.images.dicom.elements import texts, value
+from medsiglip_search.images.dicom.codecs import COMPRESSED
+from medsiglip_search.images.dicom.elements import text, texts
 from medsiglip_search.images.limits import MAX_INFLATED_BYTES, check_frame
-from medsiglip_search.images.source import inflate
+from medsiglip_search.images.source import inflate, stream_size
 
 _PIXEL_KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _REQUIRED = ("rows", "columns", "samples_per_pixel", "bits_allocated", "photometric_interpretation")
 _DEFERRED_BYTES = 64 * 2**20
+
+_UNCOMPRESSED = (
+    uid.ImplicitVRLittleEndian,
+    uid.ExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+)
 
 # Stored with pixel data, but their pixels are doses, labels or parameters.
 _NOT_PICTURES = (
@@ -48,7 +57,7 @@ def read_header(stream: BinaryIO) -> tuple[Dataset, BinaryIO]:
     """
     read_preamble(stream, force=True)
     meta = read_dataset(stream, False, True, stop_when=_is_after_meta)
-    if value(meta, "TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
+    if text(meta, "TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
         # pydicom would inflate the whole, however large it becomes.
         body = inflate(stream, MAX_INFLATED_BYTES)
         dataset = read_dataset(body, False, True, stop_when=_is_pixel_data)
@@ -60,15 +69,17 @@ def read_header(stream: BinaryIO) -> tuple[Dataset, BinaryIO]:
 
 def find_pixels(dataset: Dataset, stream: BinaryIO) -> PixelElement:
     """Return the element that the stream stands at; raises Unreadable for what is no picture."""
-    if value(dataset, "SOPClassUID") in _NOT_PICTURES or "DirectoryRecordSequence" in dataset:
+    if text(dataset, "SOPClassUID") in _NOT_PICTURES or "DirectoryRecordSequence" in dataset:
         raise Unreadable(Reason.NON_IMAGE_DICOM, "This DICOM object is no picture.")
     element = _pixel_element(stream)
-    if element is None and _ends_within(dataset):
+    if element is None and not any(tag.group > 2 and dictionary_has_tag(tag) for tag, _ in dataset.items()):
+        raise Unreadable(Reason.MALFORMED, "It begins as DICOM, but no DICOM elements follow.")
+    if element is None and _ends_within(dataset, stream_size(stream)):
         raise Unreadable(Reason.TRUNCATED, "It ends within its header. Copy it again from its source.")
     if element is None:
         raise Unreadable(Reason.NON_IMAGE_DICOM, "This DICOM object holds no pixel data.")
     words = {word.upper() for word in texts(dataset, "ImageType")}
-    slide = value(dataset, "SOPClassUID") == uid.VLWholeSlideMicroscopyImageStorage
+    slide = text(dataset, "SOPClassUID") == uid.VLWholeSlideMicroscopyImageStorage
     if "LOCALIZER" in words or (slide and words & {"LABEL", "OVERVIEW"}):
         raise Unreadable(Reason.LABEL_OR_LOCALIZER, "This is a localizer, or the label of a slide.")
     return element
@@ -76,7 +87,7 @@ def find_pixels(dataset: Dataset, stream: BinaryIO) -> PixelElement:
 
 def transfer_syntax(dataset: Dataset, element: PixelElement) -> uid.UID:
     """Return how the pixels are encoded; raises Unreadable where no decoder exists or the two disagree."""
-    stated = value(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID")
+    stated = text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID")
     if stated:
         syntax = uid.UID(stated)
     elif element.length is None:
@@ -85,13 +96,11 @@ def transfer_syntax(dataset: Dataset, element: PixelElement) -> uid.UID:
         implicit, little_endian = dataset.original_encoding
         explicit = uid.ExplicitVRLittleEndian if little_endian else uid.ExplicitVRBigEndian
         syntax = uid.ImplicitVRLittleEndian if implicit else explicit
-    try:
-        get_decoder(syntax)
-    except NotImplementedError as error:
+    if syntax not in _UNCOMPRESSED and syntax not in COMPRESSED:
         raise Unreadable(
             Reason.UNSUPPORTED_CODEC, "Its transfer syntax has no decoder. Export it in another one."
-        ) from error
-    if (element.length is None) != syntax.is_encapsulated:
+        )
+    if (element.length is None) != (syntax in COMPRESSED):
         raise Unreadable(Reason.MALFORMED, "Its transfer syntax does not fit its pixels. Export it again.")
     return syntax
 
@@ -143,10 +152,12 @@ def _pixel_element(stream: BinaryIO) -> PixelElement | None:
     )
 
 
-def _ends_within(dataset: Dataset) -> bool:
-    """Tell whether the last element is shorter than it says."""
+def _ends_within(dataset: Dataset, end: int) -> bool:
+    """Tell whether the file ends, at offset `end`, within its last element or the start of another."""
     if not len(dataset):
         return False
-    last = dataset.get_item(max(dataset.keys()))
-    held, length = getattr(last, "value", None), getattr(last, "length", 0)
-    return isinstance(held, bytes) and length != _UNDEFINED_LENGTH and len(held) < length
+    # Not dataset[...], which would read what was left in the file for its size.
+    _, last = max(dataset.items(), key=lambda item: item[0])
+    if not isinstance(last, RawDataElement) or last.length == _UNDEFINED_LENGTH:
+        return False
+    return last.value_tell + last.length != end

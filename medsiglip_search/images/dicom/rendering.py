@@ -1,58 +1,58 @@
-"""What a dataset says about showing its stored values: rescale, windows, lookup tables, palettes."""
+"""What a dataset says about showing its stored values: rescale, windows and lookup tables."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_color_lut
 
 from medsiglip_search.images.dicom.elements import functional_group, is_big_endian, numbers, text, value
 from medsiglip_search.images.grey import GreyRendering
-from medsiglip_search.images.lookup import LookupTable, read_entries
+from medsiglip_search.images.lookup import LookupTable, lut_descriptor, read_entries
 from medsiglip_search.windows import Window
 
 _CT_CLASSES = (uid.CTImageStorage, uid.EnhancedCTImageStorage, uid.LegacyConvertedEnhancedCTImageStorage)
-_COLOURS = ("Red", "Green", "Blue")
 
 
 def grey_rendering(dataset: Dataset, frame: int, invert: bool) -> GreyRendering:
-    """Return how to show one frame: as its functional groups say, or else the dataset itself."""
+    """Return how to show one frame: as its functional groups say, or else the dataset itself.
+
+    invert: the photometric interpretation is MONOCHROME1. It alone decides on the polarity, as in most
+        viewers: Presentation LUT Shape must be INVERSE with MONOCHROME1 and IDENTITY with MONOCHROME2 (PS3.3
+        C.7.6.1), so it says the same once more, and where the two disagree it is known to be the wrong one.
+    """
     transform = functional_group(dataset, frame, "PixelValueTransformationSequence")
     voi = functional_group(dataset, frame, "FrameVOILUTSequence")
-    slope = next(iter(numbers(transform, "RescaleSlope")), 1.0)
-    intercept = next(iter(numbers(transform, "RescaleIntercept")), 0.0)
-    if slope == 0:  # every value would become the same
-        return GreyRendering("window", invert=invert, padding=_padding(dataset))
     signed = value(dataset, "PixelRepresentation") == 1
     modality = _lookup_table(dataset, "ModalityLUTSequence", signed)
+    scale = _rescale(transform)
+    if scale is None or (modality is None and value(dataset, "ModalityLUTSequence")):
+        return GreyRendering("unscaled", invert=invert, padding=_padding(dataset))
+    slope, intercept = scale
     levels = _lookup_table(voi, "VOILUTSequence", signed or intercept < 0)
+    view = _view(dataset, transform)
     return GreyRendering(
-        _view(dataset, transform),
+        view,
         slope,
         intercept,
         modality_table=modality[0] if modality else None,
         window=_window(voi),
         voi_levels=levels[0].as_levels(levels[1]) if levels else None,
-        invert=invert,
+        presentation_levels=_presentation_levels(dataset),
+        invert=invert and view != "ct",
         padding=_padding(dataset),
     )
 
 
-def palette(dataset: Dataset) -> list[LookupTable]:
-    """Return the red, green and blue table, with uint8 entries; raises what pydicom raises."""
-    signed = value(dataset, "PixelRepresentation") == 1
-    count, first, _ = _lut_descriptor(dataset.RedPaletteColorLookupTableDescriptor, signed)
-    if "RedPaletteColorLookupTableData" in dataset:
-        data = [dataset[f"{colour}PaletteColorLookupTableData"].value for colour in _COLOURS]
-        tables = [read_entries(entries, count, is_big_endian(dataset)) for entries in data]
-    else:
-        # Looking up every input once expands a segmented table.
-        expanded = apply_color_lut(np.arange(first, first + count, dtype=np.int32), dataset)
-        tables = [expanded[:, channel] for channel in range(3)]
-    # 16-bit entries span the whole range (PS3.3 C.7.6.3.1.6), but some writers leave the high byte empty.
-    spread = max(int(table.max()) for table in tables) > 255
-    return [LookupTable(first, (table >> 8 if spread else table).astype(np.uint8)) for table in tables]
+def _rescale(transform: Dataset) -> tuple[float, float] | None:
+    """Return slope and intercept, None where they are damaged or would make all values the same."""
+    found = []
+    for keyword, absent in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
+        numbers_there = numbers(transform, keyword)
+        if not numbers_there and text(transform, keyword):
+            return None
+        found.append(numbers_there[0] if numbers_there else absent)
+    return None if found[0] == 0 else (found[0], found[1])
 
 
 def _view(dataset: Dataset, transform: Dataset) -> Literal["ct", "percentiles", "window"]:
@@ -61,7 +61,7 @@ def _view(dataset: Dataset, transform: Dataset) -> Literal["ct", "percentiles", 
         return "percentiles"
     # Screen captures are not in HU, nor are maps that name another unit.
     unit = text(transform, "RescaleType")
-    if modality == "CT" and value(dataset, "SOPClassUID") in _CT_CLASSES and unit in (None, "HU", "HU_MOD"):
+    if modality == "CT" and text(dataset, "SOPClassUID") in _CT_CLASSES and unit in (None, "HU", "HU_MOD"):
         return "ct"
     return "window"
 
@@ -83,24 +83,31 @@ def _window(voi: Dataset) -> Window | None:
     return Window(center - width / 2, center + width / 2 - 1)
 
 
+def _presentation_levels(dataset: Dataset) -> LookupTable | None:
+    """Return what a Presentation LUT makes of each of the 256 levels (PS3.3 C.11.6.1.1).
+
+    It takes the place of the photometric interpretation (PS3.4 N.2.1.4).
+    """
+    found = _lookup_table(dataset, "PresentationLUTSequence", signed=False)
+    if found is None:
+        return None
+    table, bits = found
+    # Its inputs span the levels, however many they are.
+    inputs = np.rint(np.linspace(0, len(table.entries) - 1, 256)).astype(np.int64)
+    return LookupTable(0, table.as_levels(bits).entries[inputs])
+
+
 def _lookup_table(dataset: Dataset, keyword: str, signed: bool) -> tuple[LookupTable, int] | None:
     """Return the first table of a LUT sequence and its output bits, None where none is whole."""
     items = value(dataset, keyword)
     if not items:
         return None
     try:
-        count, first, bits = _lut_descriptor(items[0].LUTDescriptor, signed)
+        count, first, bits = lut_descriptor(items[0].LUTDescriptor, signed)
         entries = read_entries(items[0]["LUTData"].value, count, is_big_endian(dataset))
     except Exception:  # pydicom raises anything on a damaged element; such a table counts as absent
         return None
     return LookupTable(first, entries), bits
-
-
-def _lut_descriptor(descriptor: Any, signed: bool) -> tuple[int, int, int]:
-    """Return the number of entries, the first input and the output bits (PS3.3 C.11.1.1.1)."""
-    count, first, bits = (int(number) & 0xFFFF for number in descriptor)
-    # The first input is signed where the values are, whatever the element's own type.
-    return count or 2**16, first - 2**16 if signed and first >= 2**15 else first, bits
 
 
 def _padding(dataset: Dataset) -> tuple[float, float] | None:
