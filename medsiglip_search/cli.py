@@ -284,15 +284,17 @@ def search(
     top_k: Annotated[int, typer.Option(min=1, show_default=True, help="How many hits.")] = 10,
     encoder: EncoderName = None,
     device: Device = "auto",
+    decode_timeout: DecodeTimeout = DECODE_TIMEOUT_S,
     as_json: AsJson = False,
 ) -> None:
     """Find images by text, by image, or by both.
 
     All parts of a query count equally.
     """
+    from medsiglip_search.images.guard import Limits
     from medsiglip_search.search import Searcher
 
-    searcher = Searcher.open(gallery, encoder, device)
+    searcher = Searcher.open(gallery, encoder, device, Limits(timeout_s=decode_timeout))
     _say_what_demo_knows(searcher.encoder.name)
     hits = searcher.search(text, images=image or (), like=like or (), where=where, top_k=top_k)
     if as_json:

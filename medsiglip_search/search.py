@@ -8,7 +8,7 @@ import numpy as np
 from medsiglip_search.encoders import Encoder, load_encoder
 from medsiglip_search.errors import InvalidQuery, Unreadable
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.images.guard import Guard
+from medsiglip_search.images.guard import Guard, Limits
 from medsiglip_search.index import Index, open_index
 from medsiglip_search.records import Hit
 
@@ -39,17 +39,22 @@ class Searcher:
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], encoder: str | Encoder | None = None, device: str = "auto"
+        cls,
+        path: str | os.PathLike[str],
+        encoder: str | Encoder | None = None,
+        device: str = "auto",
+        limits: Limits = Limits(),
     ) -> "Searcher":
         """Open the gallery at `path` with its own encoder, or with this one or the one of this name.
 
+        limits: what decoding a query image may take.
         Raises GalleryNotFound, GalleryDamaged, GalleryMismatch, EncoderUnavailable.
         """
         gallery = Gallery.open(path)
         if encoder is None or isinstance(encoder, str):
             encoder = load_encoder(encoder or gallery.meta.encoder, device).with_spec(gallery.meta.spec)
         gallery.require(encoder)
-        return cls(gallery, encoder, open_index(gallery))
+        return cls(gallery, encoder, open_index(gallery), Guard(1, limits))
 
     def search(
         self,

@@ -123,7 +123,7 @@ def png_cases() -> list[Case]:
         Case("png_of_no_width", lambda: png(width=0), Reason.MALFORMED, 17),
         Case("png_of_17_bits", lambda: png(depth=17), Reason.MALFORMED, 16),
         Case("png_of_colour_type_5", lambda: png(colour=5), Reason.MALFORMED, 16),
-        Case("png_palette_without_entries", lambda: png(colour=3), Reason.BLANK_IMAGE, 16),
+        Case("png_palette_without_entries", lambda: png(colour=3), Reason.MALFORMED, 16),
         Case("png_chunk_of_two_gigabytes",
              lambda: png(before=struct.pack(">L", 2**31 - 1) + b"zTXt" + b"x" * 40), Reason.TRUNCATED, 17),
         Case("png_of_a_million_empty_chunks", lambda: png(before=chunk(b"teSt", b"") * 1_000_000),

@@ -69,8 +69,8 @@ class SiglipEncoder:
         own = self.spec
         if (spec.size, spec.mean, spec.std) != (own.size, own.mean, own.std):
             raise GalleryMismatch(
-                f"{self.name}: takes pictures of {own.size} x {own.size}, mean {own.mean}, std {own.std}; "
-                f"the gallery has {spec.size} x {spec.size}, mean {spec.mean}, std {spec.std}. Pass --encoder "
+                f"{self.name}: takes pictures of {own.size} x {own.size}, mean {own.mean}, std {own.std}, "
+                f"the gallery has {spec.size} x {spec.size}, {spec.mean}, {spec.std}. Pass --encoder "
                 "or build a new gallery"
             )
         encoder = copy.copy(self)

@@ -66,7 +66,7 @@ def open_image(source: str | os.PathLike[str] | bytes, rendering: RenderSpec = R
                 raise Unreadable(
                     Reason.NOT_AN_IMAGE, "This is neither DICOM, PNG, JPEG, TIFF, BMP, WebP nor GIF."
                 )
-            reader = DicomFile(stream, rendering) if kind == "dicom" else RasterFile(stream, rendering)
+            reader = DicomFile(stream, rendering) if kind == "dicom" else RasterFile(stream)
         return _OpenImage(stream, reader)
     except BaseException:
         stream.close()

@@ -15,7 +15,7 @@ import numpy as np
 _SHARED_FROM_BYTES = 1 << 16
 # Beyond this, the memory is given back after a picture. Below it stays: to have it cleared and mapped anew
 # takes several times as long as to copy a picture into it and out again.
-_KEPT_BYTES = 64 << 20
+_KEPT_BYTES = 16 << 20
 
 
 def send(channel: socket.socket, value: Any) -> None:
@@ -96,11 +96,14 @@ class SharingReceiver:
             return []
         if self._mapped is None or len(self._mapped) < sum(sizes):
             self._mapped = mmap.mmap(self._descriptor, sum(sizes))
-        ends = np.cumsum(sizes)
-        return [
+        copies = [
             np.frombuffer(self._mapped, np.uint8, size, end - size).copy()
-            for size, end in zip(sizes, ends, strict=True)
+            for size, end in zip(sizes, np.cumsum(sizes), strict=True)
         ]
+        if len(self._mapped) > _KEPT_BYTES:
+            self._mapped.close()
+            self._mapped = None
+        return copies
 
 
 def _next_message(channel: socket.socket) -> bytearray:

@@ -18,7 +18,7 @@ from medsiglip_search.images.raster.tiff import TiffFile
 from medsiglip_search.images.raster.webp import WebpFile
 from medsiglip_search.images.sniff import SNIFF_BYTES, sniff
 from medsiglip_search.records import Picture
-from medsiglip_search.windows import RenderSpec, Window
+from medsiglip_search.windows import Window
 
 # Pillow's own size warning is superseded by check_frame; others quote a file's metadata.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -40,11 +40,8 @@ class RasterFile:
     through.
     """
 
-    def __init__(self, stream: BinaryIO, rendering: RenderSpec) -> None:
-        """Open a file that `sniff` knows as one of these kinds.
-
-        rendering: of no effect; values without a unit are shown from their lowest to their highest.
-        """
+    def __init__(self, stream: BinaryIO) -> None:
+        """Open a file that `sniff` knows as one of these kinds."""
         kind = sniff(stream.read(SNIFF_BYTES))
         stream.seek(0)
         self._container = _CONTAINERS[str(kind)](stream)
