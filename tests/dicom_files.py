@@ -29,6 +29,20 @@ _STAND_IN = {
     JPEG_XL: uid.HTJ2KLossless,
     DEFLATED_FRAMES: uid.JPEG2000Lossless,
 }
+LOSSLESS = [
+    uid.ImplicitVRLittleEndian,
+    uid.ExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+    uid.RLELossless,
+    uid.JPEGLossless,
+    uid.JPEGLSLossless,
+    uid.JPEG2000Lossless,
+    uid.HTJ2KLossless,
+    uid.HTJ2KLosslessRPCL,
+    JPEG_XL_LOSSLESS,
+    DEFLATED_FRAMES,
+]
 
 
 def sequence_item(**elements: Any) -> Sequence:

@@ -8,8 +8,7 @@ import imagecodecs
 import numpy as np
 import pytest
 from dicom_files import (
-    DEFLATED_FRAMES,
-    JPEG_XL_LOSSLESS,
+    LOSSLESS,
     dataset_of,
     deflated_zeros,
     image_dataset,
@@ -37,20 +36,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 RAMP = np.arange(0, 4096, 4, dtype=np.uint16).reshape(32, 32)
 HU = (np.add.outer(np.arange(48) * 40, np.arange(64) * 11) - 1024).astype(np.int16)
 WINDOW = {"WindowCenter": "2048", "WindowWidth": "4096"}
-LOSSLESS = [
-    uid.ImplicitVRLittleEndian,
-    uid.ExplicitVRLittleEndian,
-    uid.ExplicitVRBigEndian,
-    uid.DeflatedExplicitVRLittleEndian,
-    uid.RLELossless,
-    uid.JPEGLossless,
-    uid.JPEGLSLossless,
-    uid.JPEG2000Lossless,
-    uid.HTJ2KLossless,
-    uid.HTJ2KLosslessRPCL,
-    JPEG_XL_LOSSLESS,
-    DEFLATED_FRAMES,
-]
 
 
 def read(file: bytes, frame: int = 0) -> Picture:

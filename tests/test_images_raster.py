@@ -10,6 +10,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
+from pictures import as_rgb, read, refusal, saved
 from PIL import Image, ImageOps
 
 from medsiglip_search.errors import InvalidQuery, Reason, Unreadable
@@ -22,27 +23,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeW
 COLOURS = np.zeros((6, 9, 3), dtype=np.uint8)
 COLOURS[:, :3], COLOURS[:, 3:6], COLOURS[:2, 6:] = (250, 0, 0), (0, 120, 60), (9, 9, 200)
 GREY = np.arange(54, dtype=np.uint8).reshape(6, 9) * 4
-
-
-def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def read(file: bytes, frame: int = 0) -> np.ndarray:
-    with open_image(file) as opened:
-        return opened.read(frame).pixels
-
-
-def refusal(file: bytes) -> Unreadable:
-    with pytest.raises(Unreadable) as caught:
-        read(file)
-    return caught.value
-
-
-def as_rgb(grey: np.ndarray) -> np.ndarray:
-    return np.repeat(grey[..., np.newaxis], 3, axis=-1)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "GIF"])

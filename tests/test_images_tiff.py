@@ -10,6 +10,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
+from pictures import as_rgb, read, refusal, saved
 from PIL import Image
 
 from medsiglip_search.errors import Reason, Unreadable
@@ -22,27 +23,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 COLOURS = np.zeros((40, 60, 3), dtype=np.uint8)
 COLOURS[:, :20], COLOURS[:, 20:40], COLOURS[:20, 40:] = (250, 0, 0), (0, 120, 60), (9, 9, 200)
 GREY = np.arange(54, dtype=np.uint8).reshape(6, 9) * 4
-
-
-def saved(image: Image.Image, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "TIFF", **options)
-    return file.getvalue()
-
-
-def read(file: bytes, frame: int = 0) -> np.ndarray:
-    with open_image(file) as opened:
-        return opened.read(frame).pixels
-
-
-def refusal(file: bytes) -> Unreadable:
-    with pytest.raises(Unreadable) as caught:
-        read(file)
-    return caught.value
-
-
-def as_rgb(grey: np.ndarray) -> np.ndarray:
-    return np.repeat(grey[..., np.newaxis], 3, axis=-1)
 
 
 def tiled(pixels: np.ndarray, size: int, compression: int = 1, **tags: Any) -> Page:
@@ -71,13 +51,15 @@ def _compressed(tile: np.ndarray, compression: int) -> bytes:
     "compression", [None, "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "packbits", "lzma", "zstd"]
 )
 def test_losslessly_compressed_tiffs_are_read(compression: str | None) -> None:
-    np.testing.assert_array_equal(read(saved(Image.fromarray(COLOURS), compression=compression)), COLOURS)
+    np.testing.assert_array_equal(
+        read(saved(Image.fromarray(COLOURS), "TIFF", compression=compression)), COLOURS
+    )
 
 
 @pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt"])
 def test_fax_is_black_and_white(compression: str) -> None:
     bits = GREY > 100
-    file = saved(Image.fromarray(bits), compression=compression)
+    file = saved(Image.fromarray(bits), "TIFF", compression=compression)
     np.testing.assert_array_equal(read(file), as_rgb(bits * np.uint8(255)))
 
 
@@ -103,7 +85,7 @@ def test_tiles_are_put_together(pixels: np.ndarray, compression: int) -> None:
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])
 def test_the_last_strip_may_be_shorter_than_the_others(compression: str | None) -> None:
-    file = saved(Image.fromarray(COLOURS), compression=compression, tiffinfo={278: 7})
+    file = saved(Image.fromarray(COLOURS), "TIFF", compression=compression, tiffinfo={278: 7})
     np.testing.assert_array_equal(read(file), COLOURS)
 
 
@@ -126,16 +108,18 @@ def test_jpeg_in_tiff_of_either_kind_is_read(old: bool) -> None:
 def test_ycbcr_becomes_rgb(subsampling: list[int] | None) -> None:
     ycbcr = np.asarray(Image.fromarray(COLOURS).convert("YCbCr"))
     if subsampling is None:  # Pillow's own
-        file = saved(Image.fromarray(COLOURS).convert("YCbCr"))
+        file = saved(Image.fromarray(COLOURS).convert("YCbCr"), "TIFF")
     else:
         file = tiff(page(ycbcr, tags={262: 6, 530: subsampling}))
     assert np.abs(read(file).astype(int) - COLOURS).max() <= 4
 
 
 def test_cmyk_and_palettes_become_rgb() -> None:
-    assert np.abs(read(saved(Image.fromarray(COLOURS).convert("CMYK"))).astype(int) - COLOURS).max() <= 1
+    assert (
+        np.abs(read(saved(Image.fromarray(COLOURS).convert("CMYK"), "TIFF")).astype(int) - COLOURS).max() <= 1
+    )
     palette = Image.fromarray(COLOURS).quantize(8)
-    np.testing.assert_array_equal(read(saved(palette)), np.asarray(palette.convert("RGB")))
+    np.testing.assert_array_equal(read(saved(palette, "TIFF")), np.asarray(palette.convert("RGB")))
 
 
 @pytest.mark.parametrize("dtype", ["u2", "i1", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"])

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom_files import (
-    DEFLATED_FRAMES,
-    JPEG_XL_LOSSLESS,
+    LOSSLESS,
     dataset_of,
     image_dataset,
     lossless,
@@ -25,20 +24,6 @@ from medsiglip_search.images import open_image
 from medsiglip_search.images.dicom import DicomFile
 from medsiglip_search.windows import RenderSpec, Window
 
-LOSSLESS = [
-    uid.ImplicitVRLittleEndian,
-    uid.ExplicitVRLittleEndian,
-    uid.ExplicitVRBigEndian,
-    uid.DeflatedExplicitVRLittleEndian,
-    uid.RLELossless,
-    uid.JPEGLossless,
-    uid.JPEGLSLossless,
-    uid.JPEG2000Lossless,
-    uid.HTJ2KLossless,
-    uid.HTJ2KLosslessRPCL,
-    JPEG_XL_LOSSLESS,
-    DEFLATED_FRAMES,
-]
 DEMO_SYNTAXES = {
     uid.ImplicitVRLittleEndian,
     uid.ExplicitVRLittleEndian,
