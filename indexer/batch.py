@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -26,6 +26,8 @@ WAITING_BYTES = 256 << 20
 # Whichever comes first: how small the store's pieces may get, and how much a kill may cost.
 COMMIT_ROWS = 512
 COMMIT_SECONDS = 10.0
+
+_PASSING = (Reason.UNREADABLE, Reason.DECODE_TIMEOUT)
 
 Embedded = tuple[Instance, bytes, np.ndarray]
 """An instance as it is stored, its thumbnail, its embedding (D,)."""
@@ -62,10 +64,12 @@ class Batch:
         size: int,
         sidecar: Sidecar,
         identifiers: StoredIdentifiers,
+        gone: Set[Key] = frozenset(),
     ) -> None:
         """Commit to `writer` what `encoder` embeds, `size` frames at once.
 
         sidecar, identifiers: what they make of an instance as it was read goes into the gallery.
+        gone: files that are in the gallery and no longer in their archive; they contradict no other.
         """
         self.committed: set[Key] = set()
         self.unchanged: set[Key] = set()
@@ -75,6 +79,7 @@ class Batch:
         self._size = size
         self._sidecar = sidecar
         self._identifiers = identifiers
+        self._gone = gone
         self._waiting: list[Frame] = []
         self._files: dict[Key, _File] = {}
         self._known = KnownFrames(writer.gallery)
@@ -135,7 +140,7 @@ class Batch:
         complete: list[Key] = []
         embedded: list[Embedded] = []
         rejected: list[RejectedFile] = []
-        claims = Claims(self._known)
+        claims = Claims(self._known, self._gone)
         for key, file in self._files.items():
             if file.end is not None and not file.waiting:
                 complete.append(key)
@@ -228,8 +233,8 @@ def _outcome(file: _File, end: FileEnd) -> tuple[list[Embedded], list[RejectedFi
         rejected = [replace(rejected[0], frame=None)]
     elif whole := [one for one in rejected if one.frame is None]:
         frames, rejected = [], whole[:1]
-    # What could not be read may be readable tomorrow with the same size and time, so none are noted.
-    tried = all(one.frame is not None or one.reason != Reason.UNREADABLE for one in rejected)
+    # Another run may be luckier with the same size and time, or be given more of it, so none are noted.
+    tried = all(one.frame is not None or one.reason not in _PASSING for one in rejected)
     state = (entry.size, entry.mtime_ns, end.source_digest) if tried else (0, 0, "")
     return frames, [
         RejectedFile(one.uri, one.frame, one.reason, one.message, entry.archive, *state) for one in rejected

@@ -1,6 +1,6 @@
 """What a gallery holds already, found by pixels and by SOP instance."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -80,17 +80,18 @@ class KnownFrames:
 class Claims:
     """Which pixels each SOP instance has, in the gallery and in the files of one commit in their order."""
 
-    def __init__(self, known: KnownFrames) -> None:
+    def __init__(self, known: KnownFrames, gone: Set[Key] = frozenset()) -> None:
+        """gone: files whose rows in the gallery count no more."""
         self._known = known
         self._claimed: dict[tuple[str | None, int], Instance] = {}
-        self._files: set[Key] = set()
+        self._uncounted = set(gone)
 
     def claim(self, file: Key, frames: Sequence[Instance]) -> Instance | None:
         """Add the next file, or return the frame that came first and has other pixels than one of its own.
 
         What the gallery holds of the files that were added is about to be replaced and counts no more.
         """
-        self._files.add(file)
+        self._uncounted.add(file)
         for frame in frames:
             if first := self._contradicting(frame):
                 return first
@@ -102,7 +103,7 @@ class Claims:
         if claimed is not None and claimed.pixel_digest != frame.pixel_digest:
             return claimed
         rows = self._known.contradicting(frame)
-        return next((row for row in rows if (row.archive, row.uri) not in self._files), None)
+        return next((row for row in rows if (row.archive, row.uri) not in self._uncounted), None)
 
 
 _NONE = np.empty(0, np.int64)

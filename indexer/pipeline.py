@@ -12,7 +12,7 @@ from indexer.reading import FileEnd, Job, read_files
 from indexer.sidecar import NO_SIDECAR, Sidecar, is_joined, is_table, read_sidecar
 from indexer.sources import Entry, Key, open_source
 from medsiglip_search.encoders import Encoder
-from medsiglip_search.errors import ArchiveNotFound
+from medsiglip_search.errors import ArchiveNotFound, DecoderUnavailable
 from medsiglip_search.gallery import Gallery, GalleryWriter
 from medsiglip_search.identifiers import StoredIdentifiers, identifiers_for
 from medsiglip_search.images.guard import Guard, Limits
@@ -87,7 +87,7 @@ def index_archives(
     workers: processes that decode, one for each processor by default. limits: what each file may take.
     progress: called before the first file and after each.
     Raises ArchiveNotFound, InvalidMetadata, GalleryMismatch, GalleryLocked and other errors of the store;
-    Interrupted on Ctrl-C.
+    DecoderUnavailable; Interrupted on Ctrl-C.
     """
     started = time.monotonic()
     gallery.require(encoder)
@@ -98,7 +98,7 @@ def index_archives(
     with gallery.writer() as writer, Guard(workers, limits) as guard:
         identifiers = identifiers_for(gallery)
         plan = make_plan(gallery, writer, entries, sidecar, identifiers)
-        batch = Batch(writer, encoder, batch_size or encoder.batch_size, sidecar, identifiers)
+        batch = Batch(writer, encoder, batch_size or encoder.batch_size, sidecar, identifiers, plan.gone)
         files_done = len(plan.unchanged)
         progress(Progress(files_done, len(entries), 0))
         try:
@@ -117,6 +117,9 @@ def index_archives(
         except KeyboardInterrupt:
             batch.commit()
             raise Interrupted(_report(gallery, plan, batch, started)) from None
+        except DecoderUnavailable:
+            batch.commit()
+            raise
         return _report(gallery, plan, batch, started)
 
 
@@ -159,12 +162,13 @@ class Plan:
     """What is to be done about the files of the archives.
 
     jobs: the files to read. unchanged: those as the gallery knows them, embedded or rejected.
-    read_before: all those that the gallery has read, in whatever state.
+    read_before: all those that the gallery has read, in whatever state. gone: those that are no longer there.
     """
 
     jobs: Sequence[Job]
     unchanged: frozenset[Key]
     read_before: frozenset[Key]
+    gone: frozenset[Key]
 
 
 def make_plan(
@@ -194,10 +198,11 @@ def make_plan(
             unchanged.add(entry.key)
         else:
             jobs.append(Job(entry, file.source_digest or None if file else None))
-    if gone := known.keys() - {entry.key for entry in entries}:
+    gone = frozenset(known.keys() - {entry.key for entry in entries})
+    if gone:
         log.info("%d of the gallery's files are gone from their archive; their images stay", len(gone))
     read_before = frozenset(key for key, file in known.items() if file.source_digest)
-    return Plan(jobs, frozenset(unchanged), read_before)
+    return Plan(jobs, frozenset(unchanged), read_before, gone)
 
 
 def _outdated(gallery: Gallery, sidecar: Sidecar, identifiers: StoredIdentifiers) -> set[Key]:

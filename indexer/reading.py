@@ -1,6 +1,5 @@
 """From a file to the frames worth embedding, or to the reason why there are none."""
 
-import os
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from indexer.sources import Entry
 from medsiglip_search.errors import Reason, Unreadable
 from medsiglip_search.images import open_image, pixel_digest, source_digest, thumbnail
 from medsiglip_search.images.guard import Guard
+from medsiglip_search.images.source import cannot_be_read
 from medsiglip_search.records import Instance, Picture, Rejected
 from medsiglip_search.windows import RenderSpec
 
@@ -60,56 +60,58 @@ def read_files(
     """Yield for each file its sampled frames, then its end, file by file in the order of `jobs`.
 
     As many files as the guard has workers are read at once, ahead of the caller. Raises nothing that a file
-    could cause.
+    could cause; DecoderUnavailable.
     """
-    files = (_guarded(job, frames_per_instance, rendering, guard) for job in jobs)
+    files = (_read_file(job, frames_per_instance, rendering, guard) for job in jobs)
     return side_by_side(files, guard.workers)
 
 
-def read_file(job: Job, frames_per_instance: int, rendering: RenderSpec) -> Iterator[Frame | FileEnd]:
-    """Yield the sampled frames of one file, then its end: a task for the guard."""
+def _read_file(
+    job: Job, frames_per_instance: int, rendering: RenderSpec, guard: Guard
+) -> Generator[Frame | FileEnd, None, None]:
     entry, digest = job.entry, ""
     rejected: list[Rejected] = []
     try:
         if entry.problem is not None:
             raise Unreadable(Reason.UNREADABLE, entry.problem)
+        # Not in the guard: to read a large file takes its time, and that is no fault of its pictures.
         digest = source_digest(entry.path)
         if digest == job.known_digest:
             yield FileEnd(entry, digest, unchanged=True)
             return
-        with open_image(entry.path, rendering) as image:
-            for frame in image.sampled(frames_per_instance):
-                try:
-                    picture = image.read(frame)
-                    instance = _instance(entry, digest, frame, picture)
-                    made = Frame(instance, picture.pixels, thumbnail(picture.pixels))
-                except Unreadable as error:
-                    rejected.append(Rejected(entry.uri, frame, error.reason, str(error)))
-                else:
-                    yield made
+        for piece in guard.run(read_frames, entry, digest, frames_per_instance, rendering):
+            if isinstance(piece, Rejected):
+                rejected.append(piece)
+            else:
+                yield piece
         _require_unchanged(entry)
     except Unreadable as error:
         rejected.append(Rejected(entry.uri, None, error.reason, str(error)))
-    except OSError as error:
-        # The error's own text would name the path.
-        message = f"cannot be read: {os.strerror(error.errno or 0).lower()}"
-        rejected.append(Rejected(entry.uri, None, Reason.UNREADABLE, message))
     yield FileEnd(entry, digest, tuple(rejected))
 
 
-def _guarded(
-    job: Job, frames_per_instance: int, rendering: RenderSpec, guard: Guard
-) -> Generator[Frame | FileEnd, None, None]:
-    try:
-        yield from guard.run(read_file, job, frames_per_instance, rendering)
-    except Unreadable as error:
-        rejected = Rejected(job.entry.uri, None, error.reason, str(error))
-        yield FileEnd(job.entry, "", (rejected,))
+def read_frames(
+    entry: Entry, source_digest: str, frames_per_instance: int, rendering: RenderSpec
+) -> Iterator[Frame | Rejected]:
+    """Yield the sampled frames of one file: a task for the guard. Raises Unreadable."""
+    with open_image(entry.path, rendering) as image:
+        for frame in image.sampled(frames_per_instance):
+            try:
+                picture = image.read(frame)
+                instance = _instance(entry, source_digest, frame, picture)
+                made = Frame(instance, picture.pixels, thumbnail(picture.pixels))
+            except Unreadable as error:
+                yield Rejected(entry.uri, frame, error.reason, str(error))
+            else:
+                yield made
 
 
 def _require_unchanged(entry: Entry) -> None:
     """Raise Unreadable if the file is no longer as it was listed: digest and frames may be of two files."""
-    status = entry.path.stat()
+    try:
+        status = entry.path.stat()
+    except OSError as error:
+        raise cannot_be_read(error) from error
     if (status.st_size, status.st_mtime_ns) != (entry.size, entry.mtime_ns):
         raise Unreadable(Reason.UNREADABLE, "it changed while it was read; the next run reads it again")
 

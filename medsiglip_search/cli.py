@@ -68,6 +68,7 @@ DecodeTimeout = Annotated[
         show_envvar=True,
         show_default=True,
         min=0.1,
+        max=86_400,
         metavar="SECONDS",
         help="How long a picture may take to decode.",
     ),
@@ -267,7 +268,7 @@ def render(
         if as_json:
             _print_json([wire.rejected_json(Rejected(str(file), frame, error.reason, str(error)))])
         raise typer.Exit(_failed(f"{file}: {error.reason}: {error}", error.exit_code)) from None
-    if window in CT_WINDOWS and picture.attributes.modality != "CT":
+    if window is not None and window.lower() in CT_WINDOWS and picture.attributes.modality != "CT":
         raise InvalidQuery(f"--window {window}: in HU, which only CT has; give CENTRE,WIDTH for this picture")
     if out is not None:
         _write_picture(picture.pixels, spec if model_input else None, out)
@@ -400,9 +401,11 @@ def _print_picture(file: Path, picture: Picture, identifiers: str, as_json: bool
 
 def _spec_of(gallery: Path | None) -> PreprocessSpec:
     """Return how the pictures of a gallery were made, MedSigLIP's way without one."""
+    if gallery is None:
+        return PreprocessSpec()
     from medsiglip_search.gallery import Gallery
 
-    return PreprocessSpec() if gallery is None else Gallery.open(gallery).meta.spec
+    return Gallery.open(gallery).meta.spec
 
 
 def _write_picture(pixels: "np.ndarray", spec: PreprocessSpec | None, out: Path) -> None:
@@ -413,7 +416,11 @@ def _write_picture(pixels: "np.ndarray", spec: PreprocessSpec | None, out: Path)
         from medsiglip_search.encoders.preprocess import model_input
 
         pixels = model_input(pixels, spec).numpy()
-    out.write_bytes(png(pixels))
+    try:
+        out.write_bytes(png(pixels))
+    except OSError as error:
+        message = f"{out}: cannot be written: {error.strerror}. Give --out another name"
+        raise MedSiglipSearchError(message) from None
 
 
 def _print_report(report: "IndexReport", gallery: Path, as_json: bool) -> None:

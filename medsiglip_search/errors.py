@@ -44,6 +44,10 @@ class Unreadable(MedSiglipSearchError):
         return type(self), (self.reason, str(self))
 
 
+class DecoderUnavailable(MedSiglipSearchError):
+    """No process that decodes pictures can be started."""
+
+
 class EncoderUnavailable(MedSiglipSearchError):
     """An encoder that is unknown, gated, incomplete or of another architecture."""
 

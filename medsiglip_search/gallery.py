@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ from medsiglip_search.gallery_schema import (
     rejected_table,
 )
 from medsiglip_search.gallery_table import HOW_TO_RESTORE, ConditionRefused, Table, text_literal
-from medsiglip_search.records import GalleryMeta, Identifiers, Instance, Value
+from medsiglip_search.records import GalleryMeta, Identifiers, Instance, PreprocessSpec, Value
 
 UNIT_NORM_TOLERANCE = 1e-3
 
@@ -136,7 +136,7 @@ class Gallery:
             )
         if encoder.spec != meta.spec:
             raise GalleryMismatch(
-                f"{self.path}: preprocessed as {meta.spec}, opened with {encoder.spec}. Build a new gallery"
+                f"{self.path}: {_differences(meta.spec, encoder.spec)}. Build a new gallery"
             )
 
     def require_identifiers(self, choice: Identifiers) -> None:
@@ -350,6 +350,15 @@ class _Stored:
         # The rows show the highest id, unless the last of them were taken out: then it is noted.
         noted = int(gallery._images.note(_NEXT_ID) or 1)
         return cls(files, max(noted, int(ids[-1]) + 1 if len(ids) else 1))
+
+
+def _differences(stored: PreprocessSpec, asked: PreprocessSpec) -> str:
+    """Return what of the preprocessing is not as it was."""
+    return "; ".join(
+        f"pictures were made with {field.name} {was}, not {now}"
+        for field in fields(PreprocessSpec)
+        if (was := getattr(stored, field.name)) != (now := getattr(asked, field.name))
+    )
 
 
 def _refuse_unusable(gallery: Gallery, embeddings: np.ndarray) -> None:

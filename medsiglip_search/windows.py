@@ -19,6 +19,9 @@ class Window:
     high: float
     curve: Literal["linear", "sigmoid"] = "linear"
 
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
+
 
 # HU. The first three are width/level 2250/-100, 350/40 and 80/40, which MedSigLIP was trained on
 # (arXiv 2507.05201, 2.1.2); the others are those that radiologists switch between.
@@ -49,14 +52,17 @@ class RenderSpec:
     ct: tuple[Window, Window, Window] = (CT_WINDOWS["wide"], CT_WINDOWS["soft_tissue"], CT_WINDOWS["brain"])
     percentiles: tuple[float, float] = (0.5, 99.5)
 
+    def __str__(self) -> str:
+        return f"CT from {', '.join(dict.fromkeys(map(str, self.ct)))} HU"
+
 
 def parse_window(text: str) -> Window:
     """Return the window of a name of CT_WINDOWS, or of "CENTRE,WIDTH" in modality units.
 
     Raises InvalidQuery.
     """
-    if text in CT_WINDOWS:
-        return CT_WINDOWS[text]
+    if text.lower() in CT_WINDOWS:
+        return CT_WINDOWS[text.lower()]
     try:
         center, width = map(float, text.split(","))
     except ValueError:

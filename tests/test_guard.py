@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medsiglip_search.errors import InvalidQuery, MedSiglipSearchError, Reason, Unreadable
+from medsiglip_search.errors import DecoderUnavailable, InvalidQuery, Reason, Unreadable
 from medsiglip_search.images import open_image
 from medsiglip_search.images.guard import Guard, Limits
 from medsiglip_search.images.worker import TASKS_PER_WORKER
@@ -138,7 +138,7 @@ def slowly(count: int) -> Iterator[int]:
     [
         (crashing, (), Reason.MALFORMED),
         (dying, (signal.SIGABRT,), Reason.MALFORMED),
-        (dying, (signal.SIGKILL,), Reason.TOO_LARGE),  # as the system ends what takes too much memory
+        (dying, (signal.SIGKILL,), Reason.UNREADABLE),  # as the system does when memory is short
     ],
 )
 def test_a_worker_that_dies_costs_its_file_and_is_replaced(
@@ -286,8 +286,79 @@ def test_a_file_reads_the_same_as_without_the_guard(guard: Guard, tmp_path: Path
 
 def test_where_no_worker_can_start_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(MedSiglipSearchError, match=r"did not start \(exit code 1\)"):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with pytest.raises(DecoderUnavailable, match="no process that decodes pictures can be started"):
         list(Guard(1).run(process))
+
+
+def test_a_worker_that_dies_while_it_starts_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "python"
+    again = tmp_path / "again"
+    lines = ["#!/bin/sh", f'[ -e {again} ] && exec {sys.executable} "$@"', f"touch {again}", "kill -9 $$", ""]
+    program.write_text("\n".join(lines))
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with Guard(1) as guard:
+        assert list(guard.run(counting, 2)) == [0, 1]
+
+
+def dying_once(trace: str, count: int) -> Iterator[int]:
+    for number in range(count):
+        if number == 2 and not Path(trace).exists():
+            Path(trace).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield number
+
+
+def test_a_file_whose_worker_was_killed_is_read_again_and_goes_on_where_it_was(
+    guard: Guard, tmp_path: Path
+) -> None:
+    assert list(guard.run(dying_once, str(tmp_path / "died"), 4)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_it_works_in_a_program_with_closed_streams(tmp_path: Path, closed: str) -> None:
+    picture = tmp_path / "a.png"
+    Image.fromarray(np.arange(300, dtype=np.uint8).reshape(10, 10, 3)).save(picture)
+    program = (
+        "import sys; from medsiglip_search.images.guard import Guard\n"
+        "open(sys.argv[2], 'w').write(str(Guard(1).read(sys.argv[1]).pixels.shape))"
+    )
+    command = f'"$@" {closed}'
+    out = tmp_path / "out"
+    subprocess.run(
+        ["sh", "-c", command, "sh", sys.executable, "-c", program, str(picture), str(out)], check=True
+    )
+    assert out.read_text() == "(10, 10, 3)"
+
+
+def test_ctrl_c_reaches_the_program_and_not_its_workers(guard: Guard) -> None:
+    assert os.getpgid(pid(guard)) != os.getpgid(0)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 1e10])
+def test_a_time_limit_that_is_none_is_refused(seconds: float) -> None:
+    with pytest.raises(InvalidQuery, match="time limit"):
+        Limits(timeout_s=seconds)
+
+
+def test_a_source_that_is_none_is_the_callers_error(guard: Guard) -> None:
+    with pytest.raises(TypeError, match="source is NoneType, must be a path or bytes"):
+        guard.read(None)  # type: ignore[arg-type]
+
+
+def test_bytes_beyond_what_a_worker_takes_are_too_large(guard: Guard) -> None:
+    with pytest.raises(Unreadable) as error:
+        guard.read(bytes((320 << 20) + 1))
+    assert error.value.reason == Reason.TOO_LARGE
+
+
+def test_paths_that_are_no_text_are_left_out_of_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, Path("x")])
+    with Guard(1) as guard:
+        assert list(guard.run(counting, 1)) == [0]
 
 
 def growing(sides: list[int]) -> Iterator[np.ndarray]:

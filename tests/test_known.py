@@ -269,6 +269,19 @@ def test_of_one_instance_with_two_sets_of_pixels_the_first_indexed_stays(
     assert rejected(gallery) == {("a.dcm", None): "duplicate_instance"}
 
 
+def test_a_file_that_is_gone_contradicts_nothing(
+    archive: Path, gallery: Gallery, encoder: ColourEncoder
+) -> None:
+    save_dicom(archive / "a.dcm", RED, "2.25.5")
+    index_archives(gallery, [str(archive)], encoder)
+    (archive / "a.dcm").unlink()
+    save_dicom(archive / "z.dcm", GREEN, "2.25.5")
+    save_dicom(archive / "zz.dcm", BLUE, "2.25.5")
+    index_archives(gallery, [str(archive)], encoder)
+    assert sorted(images(gallery)) == [("a.dcm", 0), ("z.dcm", 0)]
+    assert "of z.dcm, which came first" in message(gallery, "zz.dcm")
+
+
 def test_the_message_names_the_other_archive(
     tmp_path: Path, gallery: Gallery, encoder: ColourEncoder, commits: str
 ) -> None:

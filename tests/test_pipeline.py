@@ -29,6 +29,7 @@ from medsiglip_search.errors import ArchiveNotFound, GalleryMismatch, InvalidMet
 from medsiglip_search.gallery import Gallery, GalleryWriter
 from medsiglip_search.identifiers import Pseudonymizer
 from medsiglip_search.images import open_image, pixel_digest
+from medsiglip_search.images.guard import Limits
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 
@@ -490,6 +491,26 @@ def test_every_file_that_comes_with_pydicom_ends_somewhere(gallery: Gallery, enc
     assert report.embedded == len(gallery)
     assert {"CT_small.dcm", "MR_small_RLE.dcm", "SC_rgb_jpeg_dcmtk.dcm"} <= embedded
     assert {"test-SR.dcm", "README.txt", "rtplan.dcm"} <= without
+
+
+def test_a_picture_that_took_too_long_is_tried_again_by_the_next_run(
+    archive: Path, gallery: Gallery, encoder: ColourEncoder
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3000, 3000, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(archive / "a.webp", lossless=True, quality=0, method=0)
+    index_archives(gallery, [str(archive)], encoder, limits=Limits(timeout_s=0.1))
+    assert rejected(gallery) == {("a.webp", None): "decode_timeout"}
+    index_archives(gallery, [str(archive)], encoder)
+    assert (list(images(gallery)), rejected(gallery)) == ([("a.webp", 0)], {})
+
+
+def test_a_large_file_may_take_its_time_to_be_read(
+    archive: Path, gallery: Gallery, encoder: ColourEncoder
+) -> None:
+    with save(archive / "a.png").open("r+b") as file:
+        file.truncate(1 << 30)
+    report = index_archives(gallery, [str(archive)], encoder, limits=Limits(timeout_s=0.5))
+    assert counts(report)["embedded"] == 1
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the real archives are not at hand")

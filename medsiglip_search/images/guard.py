@@ -1,20 +1,24 @@
 """Guarded decoding: a file that hangs, swells or crashes its decoder costs that file, and nothing else."""
 
 import contextlib
+import fcntl
+import itertools
 import os
 import queue
 import signal
 import socket
 import subprocess
 import sys
+import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from medsiglip_search.errors import MedSiglipSearchError, Reason, Unreadable
+from medsiglip_search.errors import DecoderUnavailable, InvalidQuery, Reason, Unreadable
 from medsiglip_search.images import read_picture
+from medsiglip_search.images.limits import check_encoded
 from medsiglip_search.images.transport import SharingReceiver, send
 from medsiglip_search.images.worker import NEXT, Call, End, Piece
 from medsiglip_search.records import Picture
@@ -23,6 +27,8 @@ from medsiglip_search.windows import RenderSpec, Window
 T = TypeVar("T")
 
 START_TIMEOUT_S = 60.0
+START_ATTEMPTS = 3
+MAX_TIMEOUT_S = 86_400.0
 
 _PROGRAM = "import sys; sys.path[:] = {}; from medsiglip_search.images.worker import serve; serve{}"
 _ENVIRONMENT = {
@@ -46,6 +52,12 @@ class Limits:
     timeout_s: float = 10.0
     memory_bytes: int = 1_400_000_000
 
+    def __post_init__(self) -> None:
+        if not 0 < self.timeout_s <= MAX_TIMEOUT_S:
+            raise InvalidQuery(
+                f"{self.timeout_s:g} s: give a time limit above 0 and up to {MAX_TIMEOUT_S:g} s"
+            )
+
 
 class Guard:
     """A pool of worker processes, started when they are needed. To be used from any number of threads.
@@ -68,18 +80,35 @@ class Guard:
     def run(self, task: Callable[..., Iterator[T]], *arguments: Any) -> Iterator[T]:
         """Yield what `task(*arguments)` yields; it runs in a worker, each piece when it is asked for.
 
-        task: a function of a module. Arguments and pieces must be picklable; arrays come back through shared
-        memory.
-        Raises the MedSiglipSearchError that the task raises, and Unreadable for everything else that goes
-        wrong in it, the end of its process included.
+        task: a function of a module that yields the same each time: if its process dies, it is begun anew,
+            once. Arguments and pieces must be picklable; arrays come back through shared memory.
+        Raises DecoderUnavailable if no worker starts, the MedSiglipSearchError that the task raises, and
+        Unreadable for everything else that goes wrong in it, the end of its process included.
         """
+        yielded = 0
+        for is_last_attempt in (False, True):
+            try:
+                with contextlib.closing(self._run_once(task, arguments)) as pieces:
+                    for piece in itertools.islice(pieces, yielded, None):
+                        yielded += 1
+                        yield piece
+                return
+            except _Died as death:
+                # Once may have another cause: the system ends processes when memory is short.
+                if is_last_attempt:
+                    raise death.blamed_on_the_file() from None
+
+    def _run_once(
+        self, task: Callable[..., Iterator[T]], arguments: tuple[Any, ...]
+    ) -> Generator[T, None, None]:
+        """Yield what the task yields. Raises _Died if its process ends."""
         worker = self._idle.get()
         answered = False
         try:
             if worker is not None and not worker.is_running:
                 worker.close()
                 worker = None
-            worker = worker or _Worker(self.limits)
+            worker = worker or _start(self.limits)
             reply = worker.ask(Call(task, arguments))
             while isinstance(reply, Piece):
                 answered = True  # the caller may take no further piece
@@ -106,6 +135,10 @@ class Guard:
 
         Raises Unreadable; InvalidQuery for a frame it has not, or a window on a picture without values.
         """
+        if not isinstance(source, str | os.PathLike | bytes):
+            raise TypeError(f"source is {type(source).__name__}, must be a path or bytes")
+        if isinstance(source, bytes):
+            check_encoded(len(source))
         [picture] = self.run(read_picture, source, rendering, frame, window)
         return picture
 
@@ -122,30 +155,68 @@ class Guard:
         self.close()
 
 
+class _Died(Exception):
+    """The process of a worker ended. `ended_by`: the number of the signal, 0 where it is not known."""
+
+    def __init__(self, ended_by: int) -> None:
+        super().__init__(ended_by)
+        self.ended_by = ended_by
+
+    def blamed_on_the_file(self) -> Unreadable:
+        if self.ended_by == signal.SIGKILL:
+            return Unreadable(
+                Reason.UNREADABLE,
+                "The system ended its decoder, perhaps for want of memory. Free some, and try it again.",
+            )
+        return Unreadable(Reason.MALFORMED, "Its decoder crashed: the file is damaged. Export it again.")
+
+
+def _start(limits: Limits) -> "_Worker":
+    """Return a new worker. Raises DecoderUnavailable if none starts."""
+    for attempt in range(START_ATTEMPTS):
+        time.sleep(attempt)
+        try:
+            return _Worker(limits)
+        except (EOFError, OSError):
+            continue
+    raise DecoderUnavailable(
+        "no process that decodes pictures can be started. Check how much memory and how many processes and "
+        "open files this program may have; then do the same again"
+    )
+
+
 class _Worker:
     """One worker process and the socket to it. Not forked: the parent's threads and memory stay out of it."""
 
     def __init__(self, limits: Limits) -> None:
+        """Raises OSError, or EOFError, if it does not start."""
         self._limits = limits
         self._channel, theirs = socket.socketpair()
         with theirs:
-            # A worker without a guard ends itself a little later than the guard would have ended it.
-            arguments = (theirs.fileno(), limits.memory_bytes, limits.timeout_s + 1)
+            # Above the standard streams, of which this program may have closed some.
+            descriptor = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, 3)
+        # A worker without a guard ends itself a little later than the guard would have ended it.
+        arguments = (descriptor, limits.memory_bytes, limits.timeout_s + 1)
+        folders = [folder for folder in sys.path if isinstance(folder, str)]
+        try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM.format(sys.path, arguments)],
+                [sys.executable, "-c", _PROGRAM.format(folders, arguments)],
                 stdin=subprocess.DEVNULL,
                 env=os.environ | _ENVIRONMENT,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[descriptor],
+                process_group=0,  # Ctrl-C is for this program; what it means for the worker is decided here
             )
+        except OSError:
+            self._channel.close()
+            raise
+        finally:
+            os.close(descriptor)
         self._channel.settimeout(START_TIMEOUT_S)
         try:
             self._answers = SharingReceiver(self._channel)
         except (EOFError, OSError):
             self._end()
-            raise MedSiglipSearchError(
-                f"the process that decodes pictures did not start (exit code {self._process.returncode}). "
-                "Check the memory and the number of processes that this program may use"
-            ) from None
+            raise
         self._channel.settimeout(limits.timeout_s)
 
     @property
@@ -154,7 +225,7 @@ class _Worker:
         return self._process.poll() is None
 
     def ask(self, message: Call | None) -> Piece | End:
-        """Return the answer. Raises Unreadable if there is none."""
+        """Return the answer. Raises Unreadable if it takes too long, _Died."""
         try:
             with contextlib.suppress(ConnectionError):  # to receive tells as well
                 send(self._channel, message)
@@ -186,17 +257,11 @@ class _Worker:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1)
 
-    def _died(self) -> Unreadable:
+    def _died(self) -> _Died:
         try:
-            ended_by = -self._process.wait(timeout=1)
+            return _Died(-self._process.wait(timeout=1))
         except subprocess.TimeoutExpired:
-            ended_by = 0
-        if ended_by == signal.SIGKILL:
-            return Unreadable(
-                Reason.TOO_LARGE,
-                "The system ended its decoder for want of memory. Free some, or reduce it.",
-            )
-        return Unreadable(Reason.MALFORMED, "Its decoder crashed: the file is damaged. Export it again.")
+            return _Died(0)
 
 
 def _processors() -> int:

@@ -18,7 +18,7 @@ def open_source(source: str | os.PathLike[str] | bytes) -> io.BytesIO | io.Buffe
     try:
         stream = _File(io.FileIO(os.fspath(source), opener=_open_without_waiting))
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        raise _cannot_be_read(error) from error
+        raise cannot_be_read(error) from error
     if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
         stream.close()
         raise Unreadable(Reason.UNREADABLE, "This is a device, pipe or socket. Give a regular file.")
@@ -76,7 +76,7 @@ def translated() -> Iterator[None]:
         raise Unreadable(Reason.TOO_LARGE, "There is not enough memory to decode it.") from error
     except BaseException as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise _cannot_be_read(error) from error
+            raise cannot_be_read(error) from error
         raise Unreadable(
             Reason.MALFORMED,
             f"The file is damaged: decoding ended in {type(error).__name__}. Export it again.",
@@ -88,7 +88,8 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _cannot_be_read(error: BaseException) -> Unreadable:
+def cannot_be_read(error: BaseException) -> Unreadable:
+    """Return the error for a file that the system does not give out; without its name."""
     what = error.strerror if isinstance(error, OSError) and error.strerror else "its name is not valid"
     return Unreadable(
         Reason.UNREADABLE, f"The file cannot be read: {what}. Check that it exists and may be read."

@@ -51,8 +51,7 @@ def serve(descriptor: int, memory_bytes: int, timeout_s: float) -> None:
 
     memory_bytes: what the process may take. timeout_s: after so long without a piece it ends itself.
     """
-    # Ctrl-C reaches every process of a terminal; what it means here the guard decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _open_standard_streams()
     _limit(resource.RLIMIT_DATA, memory_bytes)
     _limit(resource.RLIMIT_CORE, 0)  # a core file would hold a patient's picture
     with socket.socket(fileno=descriptor) as channel:
@@ -91,6 +90,13 @@ def _next_reply(pieces: Iterator[Any], tasks: int) -> Piece | End:
 def _limit(kind: int, amount: int) -> None:
     _, most = resource.getrlimit(kind)
     resource.setrlimit(kind, (amount if most == resource.RLIM_INFINITY else min(amount, most), most))
+
+
+def _open_standard_streams() -> None:
+    """Take the numbers of those that are closed, so that nothing else of this process gets them."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(descriptor)
 
 
 def _silence() -> None:
