@@ -175,7 +175,7 @@ def index(
     ] = None,
     identifiers: Annotated[
         Identifiers | None,
-        typer.Option(help="How patient, study, series and instance are stored: pseudonym by default."),
+        typer.Option(help="Of patients, studies, ...: pseudonym by default; drop finds no duplicates."),
     ] = None,
     ct_window: Annotated[
         str | None,
