@@ -181,6 +181,21 @@ def test_several_frames_may_be_in_several_fragments() -> None:
         )
 
 
+@pytest.mark.parametrize("offsets", [(0, 0, 2), (0, 2, 1), (0, 1, 1)])
+def test_an_offset_table_that_goes_back_is_malformed(offsets: tuple[int, ...]) -> None:
+    shown = [NOISE, np.ascontiguousarray(NOISE[::-1]), np.ascontiguousarray(NOISE.T)]
+    frames = [pieces(imagecodecs.jpegls_encode(frame)) for frame in shown]
+    file = fragmented(frames, True, uid.JPEGLSLossless)
+    places = [sum(sum(map(len, parts)) + 8 * len(parts) for parts in frames[:end]) for end in range(3)]
+    table = struct.pack("<3L", *places)
+    assert file.count(table) == 1
+    lying = file.replace(table, struct.pack("<3L", *(places[number] for number in offsets)))
+    for frame in range(3):
+        with pytest.raises(Unreadable) as caught:
+            pixels(lying, frame)
+        assert caught.value.reason == Reason.MALFORMED
+
+
 # --- Codestreams that do not hold what they say ---
 
 

@@ -259,6 +259,17 @@ def test_padding_is_left_out_of_the_percentiles() -> None:
     np.testing.assert_array_equal(picture.pixels[16:], render_grey(RAMP[16:], None))
 
 
+@pytest.mark.parametrize("limits", [(63_536, 63_636), (-2000, -1900)])
+def test_padding_is_compared_in_the_sign_of_the_pixels(limits: tuple[int, int]) -> None:
+    stored = RAMP.astype(np.int16)
+    stored[:8], stored[8:16] = -2000, -1950
+    dataset = film(stored, bits=16, Modality="MR")
+    for keyword, limit in zip(("PixelPaddingValue", "PixelPaddingRangeLimit"), limits, strict=True):
+        dataset.add_new(keyword, "US" if limit > 0 else "SS", limit)
+    picture = read(written(dataset))
+    np.testing.assert_array_equal(picture.pixels[16:], render_grey(RAMP[16:], None))
+
+
 def test_mr_takes_percentiles_whatever_its_window_says() -> None:
     dataset = film(Modality="MR", SOPClassUID=uid.MRImageStorage, WindowCenter="10", WindowWidth="5")
     picture = read(written(dataset))
@@ -331,6 +342,62 @@ def test_the_highest_stored_bit_is_the_sign(syntax: uid.UID) -> None:
     np.testing.assert_array_equal(read(lossless(ct(stored, bits=13), stored, syntax)).pixels, render_ct(HU))
 
 
+@pytest.mark.parametrize(
+    "syntax", [uid.JPEGLSLossless, uid.JPEG2000Lossless, uid.HTJ2KLossless, uid.JPEG2000]
+)
+def test_a_sign_that_stops_at_the_stored_bits_is_carried_on(syntax: uid.UID) -> None:
+    signed = np.arange(-1600, 1600, dtype=np.int16).reshape(40, 80)
+    masked = signed.view(np.uint16) & 0xFFF
+    file = compressed_16_bits(ct(masked, bits=12, PixelRepresentation=1), masked, syntax)
+    np.testing.assert_array_equal(read(file).pixels, render_ct(signed))
+
+
+@pytest.mark.parametrize("syntax", [uid.JPEGLSLossless, uid.JPEG2000Lossless, uid.HTJ2KLossless])
+def test_overlay_bits_above_the_stored_ones_are_ignored_in_compressed_frames(syntax: uid.UID) -> None:
+    overlaid = RAMP | np.uint16(0x4000)
+    file = compressed_16_bits(film(overlaid, **WINDOW), overlaid, syntax)
+    np.testing.assert_array_equal(read(file).pixels, read(written(film(**WINDOW))).pixels)
+
+
+def test_lossy_values_beyond_their_bits_stay_white() -> None:
+    stored = RAMP.astype(np.int16) - 2048
+    overshot = stored.copy()
+    overshot[-1, -8:] = 2060
+    codestream = imagecodecs.jpeg2k_encode(overshot, codecformat="j2k", reversible=True)
+    dataset = film(stored, WindowCenter="0", WindowWidth="4096")
+    assert levels(written_compressed(dataset, uid.JPEG2000, [codestream]))[-1, -1] == 255
+
+
+def compressed_16_bits(dataset: Dataset, stored: np.ndarray, syntax: uid.UID) -> bytes:
+    """Return the file with a codestream that states 16 bits, whatever the dataset does."""
+    if syntax == uid.JPEGLSLossless:
+        codestream = imagecodecs.jpegls_encode(stored)
+    elif syntax == uid.HTJ2KLossless:
+        codestream = imagecodecs.htj2k_encode(stored, reversible=True)
+    else:
+        codestream = imagecodecs.jpeg2k_encode(stored, codecformat="j2k", reversible=True, bitspersample=16)
+    return written_compressed(dataset, syntax, [codestream])
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS[:5], ids=lambda syntax: syntax.keyword or syntax)
+@pytest.mark.parametrize("signed", [False, True])
+def test_bits_below_the_lowest_stored_one_are_ignored(syntax: uid.UID, signed: bool) -> None:
+    values = RAMP.astype(np.int32) - (2048 if signed else 0)
+    shifted = (values * 16 + 5).astype(np.int16 if signed else np.uint16)
+    dataset = film(shifted, bits=16, WindowCenter="1000", WindowWidth="2000")
+    if syntax.is_encapsulated:
+        dataset.compress(syntax, shifted, generate_instance_uid=False)
+    dataset.BitsStored = 12
+    expected = film(values.astype(shifted.dtype), WindowCenter="1000", WindowWidth="2000")
+    np.testing.assert_array_equal(read(written(dataset, syntax)).pixels, read(written(expected)).pixels)
+
+
+@pytest.mark.parametrize("high_bit", [0, 10, 16, 200, None])
+def test_a_high_bit_that_cannot_be_is_the_highest_stored_one(high_bit: int | None) -> None:
+    file = written(film(HighBit=high_bit, **WINDOW))
+    np.testing.assert_array_equal(read(file).pixels, read(written(film(**WINDOW))).pixels)
+
+
 # --- Several frames ---
 
 
@@ -385,15 +452,16 @@ def test_frames_are_decoded_one_by_one(syntax: uid.UID) -> None:
     assert peak < 8 * stored[33].size * 4
 
 
-def test_bits_that_do_not_end_on_a_byte_are_found_frame_by_frame() -> None:
-    bits = np.random.default_rng(0).integers(0, 2, (3, 5, 5)).astype(np.uint8)
+@pytest.mark.parametrize("shape", [(3, 5, 5), (5, 7, 9), (4, 16, 16), (1, 3, 3)])
+def test_bits_that_do_not_end_on_a_byte_are_found_frame_by_frame(shape: tuple[int, int, int]) -> None:
+    bits = np.random.default_rng(0).integers(0, 2, shape).astype(np.uint8)
     dataset = image_dataset(
-        bits, sop_class=uid.MultiFrameSingleBitSecondaryCaptureImageStorage, NumberOfFrames=3
+        bits, sop_class=uid.MultiFrameSingleBitSecondaryCaptureImageStorage, NumberOfFrames=shape[0]
     )
     dataset.BitsAllocated = dataset.BitsStored = 1
     dataset.PixelData = np.packbits(bits.reshape(-1), bitorder="little").tobytes()
     with open_image(written(dataset)) as file:
-        for frame in range(3):
+        for frame in range(shape[0]):
             np.testing.assert_array_equal(file.read(frame).pixels[..., 0], bits[frame] * 255)
 
 
@@ -590,6 +658,29 @@ def test_colour_in_jpeg_2000_becomes_rgb_once(photometric: str) -> None:
 def test_16_bit_colour_is_scaled_by_its_bits() -> None:
     assert_bars(written(image_dataset(BARS.astype(np.uint16) * 257)), 0)
     assert_bars(written(image_dataset(BARS.astype(np.uint16) * 16, bits=12)), 0)
+
+
+@pytest.mark.parametrize("photometric", ["YBR_FULL", "RGB"])
+def test_jp2_boxes_do_not_convert_colours_once_more(photometric: str) -> None:
+    stored, space = (ycbcr_of_bars(), "SYCC") if photometric == "YBR_FULL" else (BARS, "SRGB")
+    options = {"codecformat": "jp2", "mct": False, "reversible": True, "level": 0}
+    codestream = imagecodecs.jpeg2k_encode(stored, colorspace=space, **options)
+    dataset = image_dataset(BARS, photometric=photometric)
+    assert_bars(written_compressed(dataset, uid.JPEG2000Lossless, [codestream]), 2)
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL_422"])
+def test_a_jpeg_whose_components_are_named_rgb_is_rgb(photometric: str) -> None:
+    codestream = imagecodecs.jpeg8_encode(
+        BARS, level=100, colorspace="RGB", outcolorspace="RGB", subsampling="444"
+    )
+    marker = codestream.index(b"\xff\xee")
+    length = int.from_bytes(codestream[marker + 2 : marker + 4], "big")
+    codestream = codestream[:marker] + codestream[marker + 2 + length :]
+    assert b"Adobe" not in codestream
+    assert b"JFIF" not in codestream
+    dataset = image_dataset(BARS, photometric=photometric)
+    assert_bars(written_compressed(dataset, uid.JPEGBaseline8Bit, [codestream]), 4)
 
 
 def palette_dataset(entries: np.ndarray, syntax: uid.UID, first: int = 0) -> Dataset:
@@ -815,6 +906,14 @@ def test_retired_colour_spaces_are_not_guessed() -> None:
     assert refusal(written(image_dataset(BARS, photometric="HSV"))).reason == Reason.UNSUPPORTED_CODEC
 
 
+def test_luminance_and_chroma_without_a_decoder_are_an_unsupported_codec() -> None:
+    partial = image_dataset(BARS, photometric="YBR_PARTIAL_422")
+    partial.PixelData = bytes(BARS.size * 2 // 3)
+    deep = image_dataset(BARS.astype(np.uint16), photometric="YBR_FULL")
+    for dataset in (partial, deep):
+        assert refusal(written(dataset)).reason == Reason.UNSUPPORTED_CODEC
+
+
 # --- Attributes and flags ---
 
 
@@ -854,6 +953,42 @@ def test_empty_and_damaged_attributes_are_none() -> None:
 
 
 @pytest.mark.parametrize(
+    ("keyword", "name"),
+    [
+        ("Modality", "modality"),
+        ("BodyPartExamined", "body_part"),
+        ("ViewPosition", "view_position"),
+        ("Laterality", "laterality"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("Chest", "CHEST"),
+        ("LOWER_LEG 2", "LOWER_LEG 2"),
+        ("C-Spine AP/LAT", "C-SPINE AP/LAT"),
+        ("DOE^JOHN 19700101", None),
+        ("A\nB", None),
+        ("SEVENTEEN LETTERS", None),
+        ("DOE^JOHN", None),
+        ("BRUST\xdc", None),
+    ],
+)
+def test_coded_attributes_hold_no_free_text(
+    keyword: str, name: str, words: str, expected: str | None
+) -> None:
+    file = written(film(**{**WINDOW, keyword: "X" * len(words)}))
+    assert file.count(b"X" * len(words)) == 1
+    got = read(file.replace(b"X" * len(words), words.encode("latin-1"))).attributes
+    assert getattr(got, name) == expected
+
+
+@pytest.mark.parametrize("words", ["Doe^John", "Acme\nDoe", "A" * 65])
+def test_a_manufacturer_that_is_no_short_line_is_left_out(words: str) -> None:
+    assert read(written(film(Manufacturer=words, **WINDOW))).attributes.manufacturer is None
+
+
+@pytest.mark.parametrize(
     ("charset", "name"),
     [("ISO_IR 100", "Müller"), ("ISO_IR 192", "東芝"), ("ISO 2022 IR 87", "東芝"), (None, "Acme\\Second")],
 )
@@ -877,6 +1012,10 @@ def test_the_side_of_an_enhanced_image_comes_from_its_functional_group() -> None
         {"SOPClassUID": uid.SecondaryCaptureImageStorage},
         {"BurnedInAnnotation": "YES"},
         {"Modality": "US", "BurnedInAnnotation": "NO"},
+        {"Modality": "IVUS"},
+        {"Modality": "BDUS"},
+        {"SpecimenLabelInImage": "YES"},
+        {"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]},
     ],
 )
 def test_burned_in_text_is_suspected_where_it_is_usual(elements: dict[str, Any]) -> None:

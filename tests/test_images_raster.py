@@ -193,6 +193,13 @@ def test_exif_orientation_is_applied_once(kind: str, options: dict[str, Any], or
     assert np.abs(got.astype(int) - expected).max() <= 4
 
 
+def test_an_orientation_that_is_written_as_a_long_is_applied() -> None:
+    for order, mark in (("<", b"II*\0"), (">", b"MM\0*")):
+        exif = b"Exif\0\0" + mark + struct.pack(f"{order}LHHHLLL", 8, 1, 0x0112, 4, 1, 6, 0)
+        file = saved(Image.fromarray(COLOURS), "PNG", exif=exif)
+        np.testing.assert_array_equal(read(file), np.rot90(COLOURS, -1))
+
+
 def test_damaged_exif_does_not_lose_the_picture() -> None:
     file = saved(Image.fromarray(COLOURS), "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     np.testing.assert_array_equal(read(file), COLOURS)
@@ -210,6 +217,16 @@ def test_pages_and_animation_frames_are_frames(kind: str) -> None:
             picture = opened.read(frame)
             assert picture.frame == frame
             np.testing.assert_array_equal(picture.pixels, pages[frame])
+
+
+def test_frames_of_16_bit_grey_are_scaled_by_their_real_range() -> None:
+    values = np.array([[300, 1040, 4000]] * 2, dtype=np.uint16)
+    images = [Image.fromarray(values), Image.fromarray(values[:, ::-1].copy())]
+    with open_image(saved(images[0], "PNG", save_all=True, append_images=images[1:])) as opened:
+        assert opened.frame_count == 2
+        assert opened.read(0).pixels[0].tolist() == [[0] * 3, [51] * 3, [255] * 3]
+        assert opened.read(1).pixels[0, :, 0].tolist() == [255, 51, 0]
+        assert opened.read(1, Window(1040, 4000)).pixels[0, :, 0].tolist() == [255, 0, 0]
 
 
 def test_a_multi_picture_jpeg_is_its_first_picture() -> None:
@@ -251,6 +268,17 @@ def test_a_file_that_ends_early_is_truncated(kind: str, options: dict[str, Any],
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     file = saved(Image.fromarray(noise), kind, **options)
     assert refusal(file[: int(len(file) * share)]).reason == Reason.TRUNCATED
+
+
+def test_a_jpeg_that_ends_early_is_truncated_whatever_its_preview_ends_with() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (600, 800, 3)).astype(np.uint8))
+    preview = saved(noise.resize((16, 16)), "JPEG")
+    exif = b"Exif\0\0II*\0\x08\0\0\0\0\0" + preview
+    file = saved(noise, "JPEG", exif=exif)
+    assert preview in file[:4096]
+    for size in (4096, len(file) // 2):
+        assert refusal(file[:size]).reason == Reason.TRUNCATED
+    np.testing.assert_array_equal(read(file), np.asarray(Image.open(io.BytesIO(file))))
 
 
 def test_a_damaged_file_is_malformed() -> None:

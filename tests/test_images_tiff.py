@@ -16,7 +16,7 @@ from PIL import Image
 from medsiglip_search.errors import Reason, Unreadable
 from medsiglip_search.images import open_image
 from medsiglip_search.windows import Window
-from tests.tiff_files import Elsewhere, Page, page, tiff
+from tests.tiff_files import Elsewhere, Page, packed_12_bit, page, tiff
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -131,6 +131,21 @@ def test_deep_grey_is_scaled_by_its_real_range(dtype: str) -> None:
         assert file.read(window=Window(low + 40, high + 100)).pixels[0, :2, 0].tolist() == [0, 0]
 
 
+def test_packed_12_bit_grey_is_scaled_by_its_real_range() -> None:
+    values = np.array([[300, 1040, 2520, 4000]] * 2, dtype=np.uint16)
+    file = tiff(packed_12_bit(values))
+    assert read(file)[0].tolist() == [[0] * 3, [51] * 3, [153] * 3, [255] * 3]
+    with open_image(file) as opened:
+        window = Window(1040, 2520)
+        assert opened.read(window=window).pixels[0, :, 0].tolist() == [0, 0, 255, 255]
+
+
+@pytest.mark.parametrize("sample_format", [5, 6])
+def test_complex_numbers_are_an_unsupported_codec(sample_format: int) -> None:
+    file = tiff(page(GREY.astype(np.uint64), tags={339: sample_format}))
+    assert refusal(file).reason == Reason.UNSUPPORTED_CODEC
+
+
 def test_the_whole_width_of_the_numbers_is_kept() -> None:
     for dtype in (np.uint16, np.int16, np.uint32, np.int32):
         ends = np.iinfo(dtype)
@@ -189,6 +204,10 @@ def test_pages_of_different_modes_and_sizes_are_frames() -> None:
         pytest.param({270: b"Aperio Image Library v12.0.5\r\nmacro 1280x431"}, id="Aperio's macro, unmarked"),
         pytest.param({270: b"Label_Image"}, id="Ventana's label"),
         pytest.param({270: b"Macro"}, id="Philips' macro"),
+        pytest.param({270: b"<?xml?><D>\n<ImageType>Label</ImageType></D>"}, id="Akoya's label"),
+        pytest.param({270: b"<?xml?><D>\n<ImageType>Overview</ImageType></D>"}, id="Akoya's overview"),
+        pytest.param({285: b"label"}, id="page of this name"),
+        pytest.param({285: b"Overview "}, id="page of this name, otherwise written"),
         pytest.param({65421: -1.0}, id="Hamamatsu's macro"),
         pytest.param({65421: -2.0}, id="Hamamatsu's map"),
     ],
@@ -216,6 +235,43 @@ def test_copies_masks_labels_and_macros_are_no_pages(tags: dict[int, Any]) -> No
 )
 def test_other_pages_are_frames(tags: dict[int, Any]) -> None:
     np.testing.assert_array_equal(read(tiff(page(COLOURS, tags=tags))), COLOURS)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {270: b"Overview"},
+        {270: b"scanner=9\ntype=label"},
+        {270: b"Barcode"},
+        {270: b"SlideLabel"},
+        {270: b"slide_macro 1280x431"},
+        {270: b"SLIDE LABEL"},
+        {270: b'{"name": "label"}'},
+        {285: b"Slide label"},
+    ],
+)
+def test_a_word_for_labels_and_macros_counts_only_among_several_pages(tags: dict[int, Any]) -> None:
+    named = page(COLOURS, tags=tags)
+    np.testing.assert_array_equal(read(tiff(named, page(GREY, tags={254: 1}))), COLOURS)
+    with open_image(tiff(page(GREY), named)) as opened:
+        assert opened.frame_count == 1
+        np.testing.assert_array_equal(opened.read().pixels, as_rgb(GREY))
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {270: b"Macroscopic view"},
+        {270: b"Labels of two readers"},
+        {270: b"Left hand of a child, two views; the label in the corner was covered before the scan"},
+        {270: b'<OME>\n<Image ID="Image:0" Name="slide"/>\n<Image ID="Image:1" Name="label"/>\n</OME>'},
+        {270: b"<Description>\n<ImageType>FullResolution</ImageType>\n<Overview/>\n</Description>"},
+        {285: b"Overviewer"},
+    ],
+)
+def test_words_in_passing_do_not_lose_a_page_among_several(tags: dict[int, Any]) -> None:
+    with open_image(tiff(page(COLOURS, tags=tags), page(GREY))) as opened:
+        assert opened.frame_count == 2
 
 
 @pytest.mark.parametrize("target", [0, 1])
@@ -308,6 +364,16 @@ def test_a_jpeg_strip_smaller_than_its_page_is_malformed() -> None:
         this = page(COLOURS, tags={259: 7, 262: 6})
         this.pieces = [imagecodecs.jpeg8_encode(np.ascontiguousarray(COLOURS[:rows, :columns]))]
         assert refusal(tiff(this)).reason == Reason.MALFORMED
+
+
+def test_a_jpeg_strip_that_ends_early_is_malformed() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    this = page(noise, tags={259: 7, 262: 6})
+    jpeg = imagecodecs.jpeg8_encode(noise)
+    this.pieces = [jpeg]
+    read(tiff(this))
+    this.tags[279] = len(jpeg) // 2
+    assert refusal(tiff(this)).reason == Reason.MALFORMED
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,15 @@ def page(
     return Page(own | dict(tags or {}), [plane.tobytes() for plane in planes])
 
 
+def packed_12_bit(values: np.ndarray) -> Page:
+    """Return a page of (H, W) values below 4096, two of them in three bytes; W is even."""
+    first, second = values[:, ::2], values[:, 1::2]
+    triples = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=-1)
+    this = page(values, tags={258: 12})
+    this.pieces = [triples.astype(np.uint8).tobytes()]
+    return this
+
+
 def tiff(*pages: Page, order: str = "<", big: bool = False, last_points_to: int | None = None) -> bytes:
     """Return a file of these pages.
 

@@ -19,6 +19,7 @@ class CodestreamHeader:
     components, bits: of a pixel and of one of its samples; 0 for JPEG XL, which says so further on.
     least_bytes: that a codestream of this size has; with fewer it holds no more than a part of the picture.
     adobe: it has Adobe's marker, which says in which colour space the samples are.
+    rgb: it has no marker that does, but its components are named R, G and B.
     """
 
     rows: int
@@ -27,6 +28,7 @@ class CodestreamHeader:
     bits: int
     least_bytes: int = 0
     adobe: bool = False
+    rgb: bool = False
 
 
 def codestream_header(data: bytes) -> CodestreamHeader | None:
@@ -34,8 +36,7 @@ def codestream_header(data: bytes) -> CodestreamHeader | None:
 
     Raises Unreadable for a JP2 file whose boxes do not lead to a codestream.
     """
-    if data.startswith(_JP2_SIGNATURE):
-        data = data[_jp2_codestream_start(data) :]
+    data = without_jp2_boxes(data)
     if data.startswith(b"\xff\x4f\xff\x51"):
         return _jpeg2000_header(data)
     if data.startswith(b"\xff\xd8"):
@@ -47,12 +48,21 @@ def codestream_header(data: bytes) -> CodestreamHeader | None:
     return None
 
 
+def without_jp2_boxes(data: bytes) -> bytes:
+    """Return a JPEG 2000 codestream out of its JP2 file, and any other bytes as they are.
+
+    Raises Unreadable for a JP2 file whose boxes do not lead to a codestream.
+    """
+    return data[_jp2_codestream_start(data) :] if data.startswith(_JP2_SIGNATURE) else data
+
+
 def decode_jpeg(data: bytes, components: int) -> np.ndarray:
-    """Return the samples of a lossless or 12-bit JPEG, (H, W) or (H, W, 3), in the colour space they have.
+    """Return the samples of a JPEG of any kind, (H, W) or (H, W, 3), in the colour space they have.
 
     libjpeg-turbo takes every predictor and precision. Of the decoders behind pydicom, none takes 12 bits,
     and the one that takes lossless JPEG ends the whole process on a damaged one.
-    Raises Unreadable if it ends early, which libjpeg would make up for with samples of its own.
+    Raises Unreadable if it has no end, which libjpeg would make up for with samples of its own. A codestream
+    that lacks a part before its end, or whose bytes are damaged, is not told from a whole one.
     """
     if b"\xff\xd9" not in data:  # never within the samples
         raise Unreadable(Reason.MALFORMED, "Its JPEG ends early. Export it again.")
@@ -62,8 +72,7 @@ def decode_jpeg(data: bytes, components: int) -> np.ndarray:
 
 def lacks_tiles(data: bytes) -> bool:
     """Tell whether a JPEG 2000 codestream of several tiles lacks one, which OpenJPEG leaves black."""
-    if data.startswith(_JP2_SIGNATURE):
-        data = data[_jp2_codestream_start(data) :]
+    data = without_jp2_boxes(data)
     tiles = _jpeg2000_tiles(data)
     if tiles == 1:
         return False
@@ -165,7 +174,7 @@ def _jpeg_xl_header(data: bytes) -> CodestreamHeader | None:
 
 
 def _jpeg_header(data: bytes) -> CodestreamHeader | None:
-    position, adobe = 2, False
+    position, adobe, jfif = 2, False, False
     while position + 10 <= len(data):
         marker, length = struct.unpack_from(">HH", data, position)
         if marker == 0xFFFF:  # a fill byte
@@ -177,8 +186,11 @@ def _jpeg_header(data: bytes) -> CodestreamHeader | None:
             if not rows:
                 return None
             least = _least_jpeg_bytes(marker, rows, columns, components)
-            return CodestreamHeader(rows, columns, components, bits, least, adobe)
+            named_rgb = data[position + 10 : position + 19 : 3] == b"RGB" and components == 3
+            rgb = named_rgb and not adobe and not jfif
+            return CodestreamHeader(rows, columns, components, bits, least, adobe, rgb)
         adobe = adobe or (marker == 0xFFEE and data[position + 4 : position + 9] == b"Adobe")
+        jfif = jfif or (marker == 0xFFE0 and data[position + 4 : position + 8] == b"JFIF")
         if marker < 0xFFC0 or marker == 0xFFDA:
             return None
         position += 2 + length

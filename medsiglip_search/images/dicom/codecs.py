@@ -3,17 +3,25 @@
 import struct
 import zlib
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 from pydicom import uid
-from pydicom.encaps import encapsulate, get_frame
+from pydicom.encaps import encapsulate, get_frame, parse_basic_offsets
 from pydicom.pixels import get_decoder
 from pydicom.pixels.processing import convert_color_space
 from rle import decode_pixel_data as decode_rle
 
 from medsiglip_search.errors import Reason, Unreadable
-from medsiglip_search.images.codestream import codestream_header, decode_jpeg, decode_jpeg_xl, lacks_tiles
+from medsiglip_search.images.codestream import (
+    CodestreamHeader,
+    codestream_header,
+    decode_jpeg,
+    decode_jpeg_xl,
+    lacks_tiles,
+    without_jp2_boxes,
+)
 from medsiglip_search.images.dicom.native import is_plain, plain_size, plain_values, without_unused_bits
 
 # One for each syntax, so that a picture does not depend on what else is installed. gdcm takes most of them
@@ -32,12 +40,14 @@ _PLUGINS = {
 }
 _LOSSLESS_JPEG = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 _JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
-# Newer than pydicom's table (PS3.6 A): lossless, recompressed JPEG, any.
-_JPEG_XL = ("1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112")
+_LOSSLESS = (uid.JPEGLSLossless, uid.JPEG2000Lossless, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL)
+JPEG_XL = ("1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112")
+"""Lossless, recompressed JPEG, any; newer than pydicom's table (PS3.6 A)."""
+
 # Frames that are each deflated, and otherwise uncompressed; as new.
 _DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 
-COMPRESSED = frozenset((*_PLUGINS, *_LOSSLESS_JPEG, *_JPEG_XL, _DEFLATED_FRAMES))
+COMPRESSED = frozenset((*_PLUGINS, *_LOSSLESS_JPEG, *JPEG_XL, _DEFLATED_FRAMES))
 """The transfer syntaxes of compressed frames that decode_codestream takes."""
 
 _MAX_FRAGMENTS = 1_000_000
@@ -81,7 +91,10 @@ def find_fragments(stream: BinaryIO, offset: int, end: int, frames: int) -> Sequ
 def read_codestream(
     stream: BinaryIO, frame: int, fragments: Sequence[Fragment], options: dict[str, Any]
 ) -> bytes:
-    """Return one frame, still compressed, of the stream that stands at the basic offset table."""
+    """Return one frame, still compressed, of the stream that stands at the basic offset table.
+
+    Raises Unreadable if the frame takes an offset table to find, and the table goes back.
+    """
     frames = int(options["number_of_frames"])
     if len(fragments) == frames or frames == 1:
         parts = []
@@ -90,7 +103,18 @@ def read_codestream(
             parts.append(stream.read(length))
         return b"".join(parts)
     # Which fragments are one frame takes the offset tables, or a look into the codestreams.
-    return get_frame(stream, frame, number_of_frames=frames, extended_offsets=options.get("extended_offsets"))
+    extended = options.get("extended_offsets")
+    _check_offsets(stream, extended)
+    return get_frame(stream, frame, number_of_frames=frames, extended_offsets=extended)
+
+
+def _check_offsets(stream: BinaryIO, extended: tuple[bytes, bytes] | None) -> None:
+    """Raise Unreadable unless each frame begins after the one before it."""
+    start = stream.tell()
+    offsets = np.frombuffer(extended[0], "<u8").tolist() if extended else parse_basic_offsets(stream)
+    stream.seek(start)
+    if any(later <= earlier for earlier, later in pairwise(offsets)):
+        raise Unreadable(Reason.MALFORMED, "Its table of frames is out of order. Export it again.")
 
 
 def decode_codestream(syntax: uid.UID, codestream: bytes, options: dict[str, Any]) -> tuple[np.ndarray, str]:
@@ -101,36 +125,63 @@ def decode_codestream(syntax: uid.UID, codestream: bytes, options: dict[str, Any
     if syntax == _DEFLATED_FRAMES:
         return _inflated(codestream, options)
     header = codestream_header(codestream)
-    if header is not None and (header.rows, header.columns) != (options["rows"], options["columns"]):
-        raise Unreadable(
-            Reason.MALFORMED,
-            f"Its compressed frame is {header.rows} x {header.columns}, its header says "
-            f"{options['rows']} x {options['columns']}. Export it again.",
-        )
-    if header is not None and len(codestream) < header.least_bytes:
-        raise Unreadable(
-            Reason.MALFORMED, "Its compressed frame is too short for its pixels. Export it again."
-        )
-    if syntax in _JPEG_XL:
+    if header is not None:
+        _check(syntax, codestream, header, options)
+    if syntax in JPEG_XL:
         return _decode_jpeg_xl(codestream, options)
     if syntax in _LOSSLESS_JPEG or (syntax == uid.JPEGExtended12Bit and header and header.bits > 8):
         return _decode_jpeg(codestream, options)
     if syntax == uid.RLELossless and is_plain(options, big_endian=False):
         return _decode_rle(codestream, options), str(options["photometric_interpretation"])
-    if syntax in _JPEG_2000 and header is not None and lacks_tiles(codestream):
+    if syntax in _JPEG_2000 and str(options["photometric_interpretation"]).startswith("YBR_FULL"):
+        # OpenJPEG follows the boxes to RGB by itself; pydicom would convert the result once more.
+        codestream = without_jp2_boxes(codestream)
+    if header is not None and _PLUGINS[syntax] == "pillow" and header.rgb:
+        # Pillow refuses to leave them as they are.
+        return _as_stored(decode_jpeg(codestream, options["samples_per_pixel"]), options), "RGB"
+    adobe = header is not None and _PLUGINS[syntax] == "pillow" and header.adobe
+    stored, colour_space = _decode_by_pydicom(syntax, codestream, options, as_rgb=not adobe)
+    return stored, "RGB" if adobe and stored.ndim == 3 else colour_space
+
+
+def _check(syntax: uid.UID, codestream: bytes, header: CodestreamHeader, options: dict[str, Any]) -> None:
+    """Raise Unreadable if the codestream is of another size than the header, or lacks a part."""
+    if (header.rows, header.columns) != (options["rows"], options["columns"]):
+        raise Unreadable(
+            Reason.MALFORMED,
+            f"Its compressed frame is {header.rows} x {header.columns}, its header says "
+            f"{options['rows']} x {options['columns']}. Export it again.",
+        )
+    if len(codestream) < header.least_bytes:
+        raise Unreadable(
+            Reason.MALFORMED, "Its compressed frame is too short for its pixels. Export it again."
+        )
+    if syntax in _JPEG_2000 and lacks_tiles(codestream):
         raise Unreadable(
             Reason.MALFORMED, "Its compressed frame lacks a part of the picture. Export it again."
         )
-    adobe = header is not None and header.adobe and _PLUGINS[syntax] == "pillow"
-    single = {**options, "number_of_frames": 1, "extended_offsets": None}
+
+
+def _decode_by_pydicom(
+    syntax: uid.UID, codestream: bytes, options: dict[str, Any], as_rgb: bool
+) -> tuple[np.ndarray, str]:
+    """Return the stored values and their colour space.
+
+    as_rgb: luminance and chroma are converted; not so where the decoder already did.
+    """
     stored, properties = get_decoder(syntax).as_array(
         encapsulate([codestream], has_bot=False),
         index=0,
         decoding_plugin=_PLUGINS[syntax],
-        # Pillow follows an Adobe marker to RGB by itself; pydicom would convert the result once more.
-        **{**single, "as_rgb": not adobe},
+        **{**options, "number_of_frames": 1, "extended_offsets": None, "as_rgb": as_rgb},
     )
-    return stored, "RGB" if adobe and stored.ndim == 3 else str(properties["photometric_interpretation"])
+    # The codestream may have more bits than are stored, the upper ones of an overlay or without the sign.
+    # Lossy values may overshoot their bits, and white would turn black; but signed ones of which none is
+    # negative lack the sign.
+    cut_off = syntax in _LOSSLESS or (stored.dtype.kind == "i" and stored.min() >= 0)
+    if stored.ndim == 2 and cut_off:
+        stored = without_unused_bits(stored, options["bits_stored"])
+    return stored, str(properties["photometric_interpretation"])
 
 
 def _decode_jpeg(codestream: bytes, options: dict[str, Any]) -> tuple[np.ndarray, str]:

@@ -13,8 +13,14 @@ from medsiglip_search.errors import InvalidQuery, Reason, Unreadable
 from medsiglip_search.images.dicom.attributes import attributes, flags
 from medsiglip_search.images.dicom.codecs import decode_codestream, find_fragments, read_codestream
 from medsiglip_search.images.dicom.geometry import frame_order, position_mm
-from medsiglip_search.images.dicom.header import find_pixels, pixel_options, read_header, transfer_syntax
-from medsiglip_search.images.dicom.native import is_plain, read_plain
+from medsiglip_search.images.dicom.header import (
+    check_colours,
+    find_pixels,
+    pixel_options,
+    read_header,
+    transfer_syntax,
+)
+from medsiglip_search.images.dicom.native import is_packed, is_plain, read_packed, read_plain
 from medsiglip_search.images.dicom.palette import palette
 from medsiglip_search.images.dicom.rendering import grey_rendering
 from medsiglip_search.images.grey import (
@@ -51,6 +57,7 @@ class DicomFile:
         self._element = find_pixels(self._dataset, self._stream)
         self._syntax = transfer_syntax(self._dataset, self._element)
         self._options = pixel_options(self._dataset, self._element)
+        check_colours(self._syntax, self._options)
         self.frame_count = int(self._options["number_of_frames"])
         end = stream_size(self._stream)
         if self._element.length is None:
@@ -160,6 +167,9 @@ class DicomFile:
         big_endian = self._syntax == ExplicitVRBigEndian
         if is_plain(self._options, big_endian):
             stored = read_plain(self._stream, frame, self._options, big_endian)
+            return stored, str(self._options["photometric_interpretation"])
+        if is_packed(self._options, big_endian):
+            stored = read_packed(self._stream, frame, self._options)
             return stored, str(self._options["photometric_interpretation"])
         stored, properties = get_decoder(self._syntax).as_array(self._stream, index=frame, **self._options)
         return stored, str(properties["photometric_interpretation"])

@@ -13,8 +13,8 @@ from pydicom.pixels.utils import as_pixel_options
 from pydicom.tag import BaseTag
 
 from medsiglip_search.errors import Reason, Unreadable
-from medsiglip_search.images.dicom.codecs import COMPRESSED
-from medsiglip_search.images.dicom.elements import text, texts
+from medsiglip_search.images.dicom.codecs import COMPRESSED, JPEG_XL
+from medsiglip_search.images.dicom.elements import text, texts, value
 from medsiglip_search.images.limits import MAX_INFLATED_BYTES, check_frame
 from medsiglip_search.images.source import inflate, stream_size
 
@@ -106,7 +106,10 @@ def transfer_syntax(dataset: Dataset, element: PixelElement) -> uid.UID:
 
 
 def pixel_options(dataset: Dataset, element: PixelElement) -> dict[str, Any]:
-    """Return pydicom's decoding options; raises Unreadable if a frame asks for too much memory."""
+    """Return pydicom's decoding options, and unused_low_bits: how many of a sample lie below its stored ones.
+
+    Raises Unreadable if a frame asks for too much memory.
+    """
     options = as_pixel_options(dataset)
     if any(not options.get(name) for name in _REQUIRED):
         raise Unreadable(Reason.MALFORMED, "It has pixels, but does not say of what size or kind.")
@@ -114,11 +117,33 @@ def pixel_options(dataset: Dataset, element: PixelElement) -> dict[str, Any]:
     options["pixel_vr"] = element.vr
     options.setdefault("planar_configuration", 0)
     options.setdefault("bits_stored", options.get("bits_allocated"))
+    options["unused_low_bits"] = _unused_low_bits(value(dataset, "HighBit"), options)
     bits_per_pixel = int(options["samples_per_pixel"]) * int(options["bits_allocated"])
     check_frame(int(options["rows"]), int(options["columns"]), bits_per_pixel)
     if int(options["number_of_frames"]) < 1:
         raise Unreadable(Reason.MALFORMED, "It says that it holds no frame.")
     return options
+
+
+def check_colours(syntax: uid.UID, options: dict[str, Any]) -> None:
+    """Raise Unreadable for luminance and chroma in a form that nothing here converts to RGB."""
+    photometric = str(options["photometric_interpretation"])
+    retired = photometric.startswith("YBR_PARTIAL") and syntax in _UNCOMPRESSED
+    # JPEG XL is RGB once decoded, whatever it is made of.
+    deep = photometric.startswith("YBR_FULL") and options["bits_allocated"] > 8 and syntax not in JPEG_XL
+    if retired or deep:
+        raise Unreadable(Reason.UNSUPPORTED_CODEC, "Its colour space is not supported. Export it as RGB.")
+
+
+def _unused_low_bits(high_bit: object, options: dict[str, Any]) -> int:
+    """Return how far the highest stored bit is above its only place today (PS3.5 8.1.1), as in old files.
+
+    0 for a highest bit that cannot be.
+    """
+    allocated, stored = options["bits_allocated"], options["bits_stored"]
+    if not isinstance(high_bit, int) or not isinstance(stored, int) or high_bit >= allocated:
+        return 0
+    return max(0, high_bit + 1 - stored)
 
 
 def _is_after_meta(tag: BaseTag, vr: str | None, length: int) -> bool:

@@ -1,5 +1,6 @@
 """Uncompressed frames of the usual layouts, read without a decoder."""
 
+import math
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -10,7 +11,7 @@ _PLAIN = {("MONOCHROME1", 1), ("MONOCHROME2", 1), ("PALETTE COLOR", 1), ("RGB", 
 def is_plain(options: dict[str, Any], big_endian: bool) -> bool:
     """Tell whether the samples of a frame lie one after the other, in whole bytes and in their final colours.
 
-    options: as pydicom names them.
+    options: of pixel_options.
     """
     bits = options["bits_allocated"]
     return (
@@ -34,6 +35,30 @@ def read_plain(stream: BinaryIO, frame: int, options: dict[str, Any], big_endian
     return plain_values(stream.read(size), options, big_endian)
 
 
+def is_packed(options: dict[str, Any], big_endian: bool) -> bool:
+    """Tell whether the samples of a frame are single bits, eight in a byte."""
+    return (
+        options["pixel_keyword"] == "PixelData"
+        and (str(options["photometric_interpretation"]), options["samples_per_pixel"]) in _PLAIN
+        and options["samples_per_pixel"] == options["bits_allocated"] == 1
+        and not big_endian
+    )
+
+
+def read_packed(stream: BinaryIO, frame: int, options: dict[str, Any]) -> np.ndarray:
+    """Return (H, W) uint8 of 0 and 1, of the stream that stands at the first frame.
+
+    A frame begins at the bit after the last one's (PS3.5 8.1.1); pydicom misses the last byte of some.
+    Raises ValueError if the frame is not whole.
+    """
+    rows, columns = int(options["rows"]), int(options["columns"])
+    start, skipped = divmod(frame * rows * columns, 8)
+    stream.seek(start, 1)
+    data = np.frombuffer(stream.read(math.ceil((skipped + rows * columns) / 8)), np.uint8)
+    bits = np.unpackbits(data, bitorder="little")[skipped : skipped + rows * columns]
+    return bits.reshape(rows, columns)
+
+
 def plain_size(options: dict[str, Any]) -> int:
     """Return the bytes of one frame."""
     bits: int = (
@@ -51,6 +76,8 @@ def plain_values(data: bytes | bytearray, options: dict[str, Any], big_endian: b
     dtype = np.dtype(f"{'>' if big_endian else '<'}{kind}{options['bits_allocated'] // 8}")
     rows, columns, samples = (options[name] for name in ("rows", "columns", "samples_per_pixel"))
     stored = np.frombuffer(data, dtype).astype(dtype.newbyteorder("="), copy=False)
+    if options["unused_low_bits"]:
+        stored = stored >> options["unused_low_bits"]
     if samples == 1:
         return without_unused_bits(stored.reshape(rows, columns), options["bits_stored"])
     if options["planar_configuration"] == 1:

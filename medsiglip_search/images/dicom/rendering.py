@@ -115,4 +115,12 @@ def _padding(dataset: Dataset) -> tuple[float, float] | None:
     if not values:
         return None
     limits = numbers(dataset, "PixelPaddingRangeLimit") or values
-    return min(values[0], limits[0]), max(values[0], limits[0])
+    ends = [_as_pixel(dataset, end) for end in (values[0], limits[0])]
+    return min(ends), max(ends)
+
+
+def _as_pixel(dataset: Dataset, number: float) -> int:
+    """Return the number in the sign of the pixels; some writers give it in the other one."""
+    span = 2 ** int(dataset.BitsAllocated)
+    lowest = -span // 2 if value(dataset, "PixelRepresentation") == 1 else 0
+    return (int(number) - lowest) % span + lowest

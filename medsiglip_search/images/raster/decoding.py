@@ -19,7 +19,7 @@ PillowFormat = Literal["PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF"]
 class Decoded:
     """One frame as it is stored.
 
-    samples: or a loaded image of Pillow's, of 8 bits a sample or fewer.
+    samples: or a loaded image of Pillow's.
     orientation: EXIF's, 1..8, still to be applied.
     """
 

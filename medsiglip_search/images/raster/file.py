@@ -12,7 +12,12 @@ from medsiglip_search.images.raster.decoding import Container, Decoded
 from medsiglip_search.images.raster.gif import GifFile
 from medsiglip_search.images.raster.jpeg import JpegFile
 from medsiglip_search.images.raster.orientation import upright
-from medsiglip_search.images.raster.pixels import image_to_rgb, no_values_to_window, samples_to_rgb
+from medsiglip_search.images.raster.pixels import (
+    image_to_rgb,
+    no_values_to_window,
+    samples_to_rgb,
+    with_values,
+)
 from medsiglip_search.images.raster.png import PngFile
 from medsiglip_search.images.raster.tiff import TiffFile
 from medsiglip_search.images.raster.webp import WebpFile
@@ -64,8 +69,11 @@ class RasterFile:
 
 
 def _to_rgb(decoded: Decoded, window: Window | None) -> np.ndarray:
-    if not isinstance(decoded.samples, Image.Image):
-        return samples_to_rgb(decoded.samples, window)
+    samples = decoded.samples
+    if isinstance(samples, Image.Image):
+        samples = with_values(samples)
+    if not isinstance(samples, Image.Image):
+        return samples_to_rgb(samples, window)
     if window is not None:
         raise no_values_to_window()
-    return image_to_rgb(decoded.samples)
+    return image_to_rgb(samples)

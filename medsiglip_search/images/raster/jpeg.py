@@ -42,7 +42,7 @@ class JpegFile:
 
     def __init__(self, stream: BinaryIO) -> None:
         data = read_all(stream)
-        self._incomplete = b"\xff\xd9" not in data[-4096:]
+        self._incomplete = True
         self._exif = b""
         self._data = self._without_metadata(data)
         self._orientation = exif_orientation(self._exif)
@@ -79,6 +79,8 @@ class JpegFile:
             if marker == _END or (marker == _SCAN and not has_frame):
                 raise malformed("it holds no picture")
             if marker == _SCAN:
+                # From here on: a preview among the segments before has an end of its own.
+                self._incomplete = data.find(b"\xff\xd9", start) < 0
                 return b"".join([*kept, memoryview(data)[start:]])
             position += struct.unpack_from(">H", data, position)[0]
             segment = memoryview(data)[start:position]

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 
 _ORIENTATION = 0x0112
-_SHORT = 3
+_SHORT, _LONG = 3, 4
 _ENTRY_BYTES = 12
 
 
@@ -22,9 +22,11 @@ def exif_orientation(exif: bytes) -> int:
     entries = exif[directory + 2 :]
     count = int.from_bytes(exif[directory : directory + 2], "little" if order == "<" else "big")
     for place in range(0, min(count * _ENTRY_BYTES, len(entries) - _ENTRY_BYTES + 1), _ENTRY_BYTES):
-        tag, kind, _, value = struct.unpack_from(f"{order}HHLH", entries, place)
-        if tag == _ORIENTATION:
-            return valid_orientation(value if kind == _SHORT else 1)
+        tag, kind, _ = struct.unpack_from(f"{order}HHL", entries, place)
+        if tag == _ORIENTATION and kind in (_SHORT, _LONG):
+            # Some writers take the longer type.
+            letter = "H" if kind == _SHORT else "L"
+            return valid_orientation(struct.unpack_from(f"{order}{letter}", entries, place + 8)[0])
     return 1
 
 

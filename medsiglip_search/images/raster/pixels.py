@@ -12,6 +12,8 @@ from medsiglip_search.windows import Window
 
 _STRIP_PIXELS = 1 << 18
 _LEVELS = Window(0, 255)
+# Pillow's modes of more than 8 bits a sample, which it would clip at 255; all of them are grey.
+_DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,11 @@ def image_to_rgb(image: Image.Image) -> np.ndarray:
     for top, bottom in _strips(image.height, image.width):
         pixels[top:bottom] = np.asarray(_opaque(image.crop((0, top, image.width, bottom))))
     return pixels
+
+
+def with_values(image: Image.Image) -> Samples | Image.Image:
+    """Return the values of a loaded image of grey of more than 8 bits; any other image as it is."""
+    return Samples(np.asarray(image), is_colour=False) if image.mode in _DEEP_MODES else image
 
 
 def no_values_to_window() -> InvalidQuery:

@@ -24,7 +24,7 @@ class PngFile:
         check_animation(self.frame_count, self._png.rows, self._png.columns)
 
     def decode(self, frame: int) -> Decoded:
-        """Return one frame; those of 16 bits as values, except in an animation."""
+        """Return one frame; those of 16 bits as values, except for colour in an animation."""
         with ends_early(not self._png.is_complete):
             return Decoded(self._decode(frame), self._png.orientation)
 

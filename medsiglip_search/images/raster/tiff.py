@@ -21,8 +21,23 @@ from medsiglip_search.images.raster.tiff_page import bits_per_pixel, one_page_fi
 _NOT_A_PAGE = 0b1 | 0b100 | 0b1000
 _OLD_REDUCED = 2
 # How whole-slide scanners describe the pictures of a slide's label, which shows the patient's name, and of
-# the whole slide, which shows the label: Aperio on a line of its own, Philips and Ventana from the start.
-_LABEL = re.compile(rb"^[ \t]*(label|macro)(?![a-z])", re.IGNORECASE | re.MULTILINE)
+# the whole slide, which shows the label: Aperio on a line of its own, Philips and Ventana from the start,
+# Akoya in XML.
+_LABEL = re.compile(
+    rb"^[ \t]*(label|macro)(?![a-z])"
+    rb"|<ImageType>\s*(label|macro|overview|barcode)\s*</ImageType>",
+    re.IGNORECASE | re.MULTILINE,
+)
+_LABEL_NAMES = (b"label", b"macro", b"overview", b"barcode")
+# A whole word, or a part of one in camel case: "type=label", "slide_macro", "SlideLabel".
+_LABEL_WORD = re.compile(
+    rb"(?<![A-Za-z])(label|macro|overview|barcode)(?![a-z])"
+    rb"|(Label|Macro|Overview|Barcode)(?![a-z])"
+    rb"|(?<![A-Za-z])(LABEL|MACRO|OVERVIEW|BARCODE)(?![A-Za-z])"
+)
+_MAX_NAMING_LINE_BYTES = 64
+# XML and JSON of more lines may tell of all pages.
+_TELLS_OF_OTHERS = (b"<", b"{", b"\xef\xbb\xbf<")
 _MAX_DESCRIPTION_BYTES = 1 << 12
 _GREY_OR_RGB = (tags.WHITE_IS_ZERO, tags.BLACK_IS_ZERO, tags.RGB)
 _WHOLE_BYTES = (8, 16, 32, 64)
@@ -31,16 +46,20 @@ _WHOLE_BYTES = (8, 16, 32, 64)
 class TiffFile:
     """An open TIFF file; its pages are its frames.
 
-    Reduced copies, masks and the labels and macros of whole slides are no pages.
+    Reduced copies, masks and the labels and macros of whole slides are no pages. A label or macro is what its
+    scanner's own form says is one (a lens of Hamamatsu's, a line of the description that begins with it, an
+    image type of Akoya's), or a page name that is nothing but "label", "macro", "overview" or "barcode".
+    Where that leaves several pages, one of these words is enough in the page name, in a short line of the
+    description, or in a description of XML or JSON that is short as a whole. A file of a single page may say
+    any such word in passing.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._source = TiffSource(stream)
-        directories = [(page.offset, _is_page(page)) for page in read_directories(self._source)]
-        self._pages = [offset for offset, is_page in directories if is_page]
-        self.frame_count = len(self._pages)
-        if not directories:
+        if not self._source.first_directory:
             raise malformed("it holds no picture")
+        self._pages = _pages(self._source)
+        self.frame_count = len(self._pages)
         if not self._pages:
             raise Unreadable(
                 Reason.LABEL_OR_LOCALIZER,
@@ -76,12 +95,35 @@ def _decode(page: Directory, file: io.BytesIO) -> Samples | Image.Image:
     return image
 
 
+def _pages(source: TiffSource) -> list[int]:
+    """Return the offsets of the directories that are pages."""
+    pages = [(page.offset, _names_label(page)) for page in read_directories(source) if _is_page(page)]
+    return [offset for offset, names_label in pages if len(pages) == 1 or not names_label]
+
+
+def _names_label(directory: Directory) -> bool:
+    """Tell whether a word says label or macro, as it may on the only page of any file."""
+    description = _description(directory)
+    tells_of_others = description.lstrip().startswith(_TELLS_OF_OTHERS)
+    lines = [description] if tells_of_others else description.splitlines()
+    names = [_page_name(directory), *lines]
+    return any(len(name) <= _MAX_NAMING_LINE_BYTES and _LABEL_WORD.search(name) for name in names)
+
+
+def _description(directory: Directory) -> bytes:
+    return directory.raw(tags.DESCRIPTION, _MAX_DESCRIPTION_BYTES)[1].rstrip(b"\0")
+
+
+def _page_name(directory: Directory) -> bytes:
+    return directory.raw(tags.PAGE_NAME, _MAX_NAMING_LINE_BYTES)[1].rstrip(b"\0").strip()
+
+
 def _is_page(directory: Directory) -> bool:
-    _, description = directory.raw(tags.DESCRIPTION, _MAX_DESCRIPTION_BYTES)
     return not (
         directory.number(tags.SUBFILE_TYPE, 0) & _NOT_A_PAGE
         or directory.number(tags.OLD_SUBFILE_TYPE, 0) == _OLD_REDUCED
-        or _LABEL.search(description)
+        or _LABEL.search(_description(directory))
+        or _page_name(directory).lower() in _LABEL_NAMES
         or directory.values(tags.NDPI_LENS, 1).tolist() in ([-1.0], [-2.0])
     )
 
@@ -113,7 +155,10 @@ def _decode_samples(page: Directory, file: io.BytesIO) -> Samples:
 
 def _dtype(page: Directory) -> np.dtype:
     kinds = {tags.UNSIGNED: "u", tags.SIGNED: "i", tags.REAL: "f"}
-    kind = kinds.get(page.number(tags.SAMPLE_FORMAT, tags.UNSIGNED), "u")
+    sample_format = page.number(tags.SAMPLE_FORMAT, tags.UNSIGNED)
+    if sample_format in tags.COMPLEX:
+        raise _unsupported()
+    kind = kinds.get(sample_format, "u")
     try:
         return np.dtype(f"{kind}{page.number(tags.BITS, 1) // 8}")
     except TypeError as error:  # real numbers of 8 bits

@@ -168,6 +168,9 @@ def _piece(page: Directory, place: _Place) -> bytes:
     data = page.source.read_at(place.offset, place.size)
     compression = page.number(tags.COMPRESSION, tags.UNCOMPRESSED)
     if compression in (tags.JPEG, tags.OLD_JPEG):
+        # libjpeg would make up for what is missing with samples of its own.
+        if b"\xff\xd9" not in data:
+            raise malformed("one of its strips or tiles ends early")
         header = codestream_header(data)
         if header is None or header.rows < place.rows or header.columns < place.columns:
             raise malformed("it has fewer pixels than it declares")
