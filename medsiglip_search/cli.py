@@ -22,7 +22,7 @@ from medsiglip_search.records import (
     Resample,
 )
 from medsiglip_search.terminal import note
-from medsiglip_search.windows import CT_WINDOWS, parse_window
+from medsiglip_search.windows import CT_WINDOWS, Window, parse_window
 
 if TYPE_CHECKING:
     import numpy as np
@@ -205,6 +205,7 @@ def index(
     if not archives:
         raise ArchiveNotFound(f"no archive given; try {terminal.command('index', gallery)} FOLDER_OF_IMAGES")
     check_inputs(archives, metadata)
+    window = parse_window(ct_window) if ct_window is not None else None
     if encoder is None:
         encoder = Gallery.open(gallery).meta.encoder if Gallery.exists(gallery) else DEMO_ENCODER
     _say_what_demo_knows(encoder)
@@ -214,7 +215,7 @@ def index(
         report = _index(
             gallery,
             archives,
-            loaded.with_spec(_chosen_spec(own, fit, resample, ct_window)),
+            loaded.with_spec(_chosen_spec(own, fit, resample, window)),
             batch_size=batch_size,
             frames_per_instance=frames_per_instance,
             metadata=metadata,
@@ -376,13 +377,12 @@ def _meta(encoder: "Encoder", identifiers: Identifiers) -> GalleryMeta:
 
 
 def _chosen_spec(
-    own: PreprocessSpec, fit: Fit | None, resample: Resample | None, ct_window: str | None
+    own: PreprocessSpec, fit: Fit | None, resample: Resample | None, ct_window: Window | None
 ) -> PreprocessSpec:
     """Return `own` with what was asked for on the command line in its place."""
     rendering = own.rendering
     if ct_window is not None:
-        window = parse_window(ct_window)
-        rendering = replace(rendering, ct=(window, window, window))
+        rendering = replace(rendering, ct=(ct_window, ct_window, ct_window))
     return replace(own, fit=fit or own.fit, resample=resample or own.resample, rendering=rendering)
 
 

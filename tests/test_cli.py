@@ -20,10 +20,11 @@ import pytest
 from checkpoints import make_checkpoint
 from PIL import Image
 
-from medsiglip_search import __version__, encoders, terminal
+from medsiglip_search import __version__, cli, encoders, terminal
 from medsiglip_search.cli import main
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.images import pixel_digest
+from medsiglip_search.images.guard import Limits
 
 NOTICES = ("The demo encoder knows synthetic pictures only", "1 table beside the pictures left aside")
 SCRIPT = Path(sys.executable).parent / "medsiglip-search"
@@ -278,6 +279,20 @@ def test_a_gallery_keeps_to_how_its_pictures_were_made(
         outcome = run(*index, *other)
         assert outcome.code == 6
         assert "new gallery" in one_error(outcome)
+
+
+def test_a_window_that_is_none_is_refused_before_anything_is_made(
+    run: Run, tmp_path: Path, archive: Path
+) -> None:
+    outcome = run("index", tmp_path / "g", archive, "--ct-window", "lungs")
+    assert outcome.code == 2
+    assert "'lungs': no window; give CENTRE,WIDTH" in one_error(outcome)
+    assert not (tmp_path / "g").exists()
+
+
+def test_the_commands_have_the_time_limit_of_the_guard() -> None:
+    # Written twice, because importing the guard would make the command's help slow.
+    assert Limits().timeout_s == cli.DECODE_TIMEOUT_S
 
 
 def test_identifiers_can_be_left_out(run: Run, tmp_path: Path, archive: Path, checkpoint: Path) -> None:
