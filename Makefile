@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Threads that wait by spinning are slow beside other busy programs.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test fuzz lint types
+.PHONY: demo test fuzz crash damage readers lint types
 
 demo: $(READY)
 	$(BIN)/medsiglip-search demo --out demo-output
@@ -21,6 +21,19 @@ COUNT ?= 20000
 SEED ?= 0
 fuzz: $(READY)
 	$(BIN)/python tests/fuzz.py --count $(COUNT) --seed $(SEED)
+
+# An indexer killed at random instants; a gallery damaged at random places; readers beside a writer.
+crash: COUNT = 200
+crash: $(READY)
+	$(BIN)/python tests/crash.py --count $(COUNT) --seed $(SEED)
+
+damage: COUNT = 300
+damage: $(READY)
+	$(BIN)/python tests/damage.py --count $(COUNT) --seed $(SEED)
+
+SECONDS ?= 600
+readers: $(READY)
+	$(BIN)/python tests/readers.py --seconds $(SECONDS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

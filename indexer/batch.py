@@ -1,36 +1,31 @@
 """Files on their way into the gallery: frames are embedded together, files are committed whole."""
 
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 
+from indexer.commits import Commit, Commits, Embedded, ctrl_c_held_back
+from indexer.embedding import Embedder, Outcome
 from indexer.known import Claims, KnownFrames
+from indexer.known_files import KnownFiles
+from indexer.progress import Counts
 from indexer.reading import FileEnd, Frame
 from indexer.sidecar import Sidecar, joined
 from indexer.sources import Entry, Key
-from medsiglip_search.encoders import Encoder
 from medsiglip_search.errors import Reason, Unreadable
-from medsiglip_search.gallery import GalleryWriter
 from medsiglip_search.gallery_schema import RejectedFile
+from medsiglip_search.gallery_writer import GalleryWriter
 from medsiglip_search.identifiers import StoredIdentifiers
 from medsiglip_search.records import Instance, Rejected
-
-# Large pictures go to the encoder in smaller numbers.
-WAITING_BYTES = 256 << 20
 
 # Whichever comes first: how small the store's pieces may get, and how much a kill may cost.
 COMMIT_ROWS = 512
 COMMIT_SECONDS = 10.0
-
-_PASSING = (Reason.UNREADABLE, Reason.DECODE_TIMEOUT)
-
-Embedded = tuple[Instance, bytes, np.ndarray]
-"""An instance as it is stored, its thumbnail, its embedding (D,)."""
 
 
 @dataclass(slots=True)
@@ -46,52 +41,70 @@ class _File:
     rejected: list[Rejected] = field(default_factory=list)
     end: FileEnd | None = None
 
+    @property
+    def could_be_read(self) -> bool:
+        """Whether something is known of its content; else another run may be luckier."""
+        return not any(one.frame is None and one.reason is Reason.UNREADABLE for one in self.rejected)
+
 
 class Batch:
-    """What was read and is not committed yet, and a count of what was.
+    """What was read and is not stored yet. To be used inside `with`, at whose end all that is embedded is.
 
     A gallery has one encoder and one spec, so equal pixels have equal embeddings: the encoder sees no picture
-    that the gallery holds or that waits to be committed.
-
-    embedded: frames with an embedding so far; stored: those of them that are committed.
-    committed: files whose outcome is; unchanged: files found as the gallery knows them.
+    that the gallery holds or that waits to be stored. A file of the gallery that cannot be read now keeps its
+    embeddings.
     """
 
     def __init__(
         self,
         writer: GalleryWriter,
-        encoder: Encoder,
-        size: int,
+        embedder: Embedder,
+        counts: Counts,
+        known_files: KnownFiles,
         sidecar: Sidecar,
         identifiers: StoredIdentifiers,
-        gone: Set[Key] = frozenset(),
+        is_gone: Callable[[Key], bool],
     ) -> None:
-        """Commit to `writer` what `encoder` embeds, `size` frames at once.
+        """Store with `writer` what `embedder` embeds, and count it.
 
         sidecar, identifiers: what they make of an instance as it was read goes into the gallery.
-        gone: files that are in the gallery and no longer in their archive; they contradict no other.
+        is_gone: tells of a file of the gallery whether its archive holds it no more: it contradicts no other.
         """
-        self.committed: set[Key] = set()
-        self.unchanged: set[Key] = set()
-        self.embedded = self.stored = 0
-        self._writer = writer
-        self._encoder = encoder
-        self._size = size
+        self._commits = Commits(writer)
+        self._embedder = embedder
+        self._counts = counts
+        self._known_files = known_files
         self._sidecar = sidecar
         self._identifiers = identifiers
-        self._gone = gone
+        self._is_gone = is_gone
         self._waiting: list[Frame] = []
         self._files: dict[Key, _File] = {}
-        self._known = KnownFrames(writer.gallery)
-        self._uncommitted: dict[str, np.ndarray] = {}
+        self._touched: dict[Key, tuple[int, int]] = {}
+        # The gallery follows its writer, which works in another thread; a copy stays as it is.
+        self._gallery = writer.gallery
+        self._known = KnownFrames(copy(writer.gallery))
+        self._unstored: dict[str, np.ndarray] = {}
         self._rows = 0
         self._committed_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if not self._commits.failed:
+                with ctrl_c_held_back():
+                    self.commit()
+                    self._settle()
+        finally:
+            self._commits.close()
 
     @property
     def is_full(self) -> bool:
         """Whether as many frames wait as the encoder takes at once."""
-        waiting_bytes = sum(frame.pixels.nbytes for frame in self._waiting)
-        return len(self._waiting) >= self._size or waiting_bytes >= WAITING_BYTES
+        return len(self._waiting) >= self._embedder.size
 
     @property
     def is_due(self) -> bool:
@@ -105,7 +118,7 @@ class Batch:
             self._file(piece.instance.archive, piece.instance.uri).waiting += 1
             self._waiting.append(piece)
         elif piece.unchanged:
-            self.unchanged.add(piece.entry.key)
+            self._touched[piece.entry.key] = piece.entry.size, piece.entry.mtime_ns
         else:
             file = self._file(*piece.entry.key)
             file.rejected += piece.rejected
@@ -129,91 +142,85 @@ class Batch:
                 # A table may count its slices under that name, or name pictures made of one instance.
                 if row.attributes.instance is None and instance.attributes.instance is not None:
                     file.claims.append(instance)
-                self._uncommitted[read.pixel_digest] = outcome
-                self.embedded += 1
+                self._unstored[read.pixel_digest] = outcome
+                self._counts.embedded += 1
             # Last, so that a file which Ctrl-C leaves half done still waits and is not committed.
             file.waiting -= 1
         self._waiting.clear()
 
     def commit(self) -> None:
-        """Store the files that are complete."""
-        complete: list[Key] = []
-        embedded: list[Embedded] = []
-        rejected: list[RejectedFile] = []
-        claims = Claims(self._known, self._gone)
-        for key, file in self._files.items():
-            if file.end is not None and not file.waiting:
-                complete.append(key)
-                frames, rejections = _outcome(file, file.end)
-                if first := claims.claim(key, file.claims if frames else ()):
-                    file.rejected.append(_duplicate(file.end.entry, first))
-                    frames, rejections = _outcome(file, file.end)
-                embedded += frames
-                rejected += rejections
-        instances = [instance for instance, _, _ in embedded]
-        thumbnails = [thumbnail for _, thumbnail, _ in embedded]
-        embeddings = np.array([embedding for _, _, embedding in embedded], np.float32)
-        shape = len(embedded), self._encoder.dim  # also where there is none
-        with _ctrl_c_held_back():
-            if complete:
-                image_ids = self._writer.commit(instances, thumbnails, embeddings.reshape(shape), rejected)
-                self._known.add(instances, image_ids)
-            self.stored += len(embedded)
-            self.committed.update(complete)
-            for key in complete:
-                del self._files[key]
-            self._uncommitted = {
-                instance.pixel_digest: embedding
-                for file in self._files.values()
-                for instance, _, embedding in file.embedded
-            }
+        """Begin to store the files that are complete; waits for the commit before this one."""
+        with ctrl_c_held_back():
+            self._settle()
+            commit = self._complete()
+            if commit.files or commit.touched:
+                self._commits.begin(commit)
         self._rows = 0
         self._committed_at = time.monotonic()
 
-    def _outcomes_of_waiting(self) -> dict[str, np.ndarray | Unreadable]:
+    def _settle(self) -> None:
+        """Wait for the commit that was begun, and know of what it stored."""
+        if not (ended := self._commits.end()):
+            return
+        commit, image_ids = ended
+        self._known.add(commit.instances, image_ids)
+        self._known.follow(copy(self._gallery))
+        self._unstored = {
+            instance.pixel_digest: embedding
+            for file in self._files.values()
+            for instance, _, embedding in file.embedded
+        }
+        known = [self._known_files.find(key) for key in commit.files]
+        self._counts.replaced += sum(file is not None and file.digest is not None for file in known)
+        touched = [self._known_files.find(key) for key in commit.touched]
+        self._counts.unchanged += sum(file is not None and file.is_embedded for file in touched)
+        self._counts.stored += len(image_ids)
+
+    def _complete(self) -> Commit:
+        """Take out the files that are complete, and return what is to be stored of them."""
+        complete = [
+            (key, file, file.end)
+            for key, file in self._files.items()
+            if file.end is not None and not file.waiting
+        ]
+        touched, self._touched = self._touched, {}
+        files: list[Key] = []
+        embedded: list[Embedded] = []
+        rejected: list[RejectedFile] = []
+        claims = Claims(self._known, self._is_gone)
+        for key, file, end in complete:
+            del self._files[key]
+            if self._stays(key, file):
+                self._counts.out_of_reach += 1
+                self._counts.unchanged += 1
+                continue
+            frames, rejections = _outcome(file, end)
+            if first := claims.claim(key, file.claims if frames else ()):
+                file.rejected.append(_duplicate(end.entry, first))
+                frames, rejections = _outcome(file, end)
+            files.append(key)
+            embedded += frames
+            rejected += rejections
+        return Commit(files, embedded, rejected, touched)
+
+    def _stays(self, key: Key, file: _File) -> bool:
+        """Tell whether the gallery keeps what it has of the file, because nothing newer is known."""
+        known = None if file.could_be_read else self._known_files.find(key)
+        return known is not None and known.is_embedded
+
+    def _outcomes_of_waiting(self) -> dict[str, Outcome]:
         """Return by pixel_digest the embedding of each picture that waits, or why it has none."""
         waiting = {frame.instance.pixel_digest: frame.pixels for frame in self._waiting}
-        outcomes: dict[str, np.ndarray | Unreadable] = {
-            digest: self._uncommitted[digest] for digest in waiting if digest in self._uncommitted
+        outcomes: dict[str, Outcome] = {
+            digest: self._unstored[digest] for digest in waiting if digest in self._unstored
         }
         outcomes |= self._known.embeddings(digest for digest in waiting if digest not in outcomes)
         new = [digest for digest in waiting if digest not in outcomes]
-        outcomes |= zip(new, _embed(self._encoder, [waiting[digest] for digest in new]), strict=True)
+        outcomes |= zip(new, self._embedder.embed([waiting[digest] for digest in new]), strict=True)
         return outcomes
 
     def _file(self, archive: str, uri: str) -> _File:
         return self._files.setdefault((archive, uri), _File())
-
-
-@contextmanager
-def _ctrl_c_held_back() -> Iterator[None]:
-    """Let Ctrl-C wait for the end: half a commit could be told neither from a whole one nor from none."""
-    # Only the main thread is interrupted, and only under this handler.
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    came: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    if came:
-        raise KeyboardInterrupt
-
-
-def _embed(encoder: Encoder, images: Sequence[np.ndarray]) -> list[np.ndarray | Unreadable]:
-    """Return for each picture its embedding, (D,) float32, or why the encoder has none for it."""
-    if not images:
-        return []
-    try:
-        return list(encoder.embed_images(images))
-    except Unreadable as error:
-        if len(images) == 1:
-            return [error]
-    # One of them spoils the batch.
-    return [outcome for image in images for outcome in _embed(encoder, [image])]
 
 
 def _duplicate(entry: Entry, first: Instance) -> Rejected:
@@ -233,9 +240,8 @@ def _outcome(file: _File, end: FileEnd) -> tuple[list[Embedded], list[RejectedFi
         rejected = [replace(rejected[0], frame=None)]
     elif whole := [one for one in rejected if one.frame is None]:
         frames, rejected = [], whole[:1]
-    # Another run may be luckier with the same size and time, or be given more of it, so none are noted.
-    tried = all(one.frame is not None or one.reason not in _PASSING for one in rejected)
-    state = (entry.size, entry.mtime_ns, end.source_digest) if tried else (0, 0, "")
+    # A file that could not be read is tried again with the same size and time, so none are noted.
+    state = (entry.size, entry.mtime_ns, end.source_digest) if file.could_be_read else (0, 0, "")
     return frames, [
         RejectedFile(one.uri, one.frame, one.reason, one.message, entry.archive, *state) for one in rejected
     ]

@@ -1,6 +1,6 @@
 """What a gallery holds already, found by pixels and by SOP instance."""
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -45,6 +45,10 @@ class KnownFrames:
             part = self._parts.pop().with_part(part)
         self._parts.append(part)
 
+    def follow(self, gallery: Gallery) -> None:
+        """Look from now on into this later version of the gallery, all of whose new rows were added."""
+        self._gallery = gallery
+
     def embeddings(self, pixel_digests: Iterable[str]) -> dict[str, np.ndarray]:
         """Return for those pictures that the gallery holds their embeddings, (D,) float32, by digest."""
         image_ids: list[int] = []
@@ -80,18 +84,19 @@ class KnownFrames:
 class Claims:
     """Which pixels each SOP instance has, in the gallery and in the files of one commit in their order."""
 
-    def __init__(self, known: KnownFrames, gone: Set[Key] = frozenset()) -> None:
-        """gone: files whose rows in the gallery count no more."""
+    def __init__(self, known: KnownFrames, is_gone: Callable[[Key], bool]) -> None:
+        """is_gone: tells of a file of the gallery whether its archive holds it no more; it does not count."""
         self._known = known
+        self._is_gone = is_gone
         self._claimed: dict[tuple[str | None, int], Instance] = {}
-        self._uncounted = set(gone)
+        self._replaced: set[Key] = set()
 
     def claim(self, file: Key, frames: Sequence[Instance]) -> Instance | None:
         """Add the next file, or return the frame that came first and has other pixels than one of its own.
 
         What the gallery holds of the files that were added is about to be replaced and counts no more.
         """
-        self._uncounted.add(file)
+        self._replaced.add(file)
         for frame in frames:
             if first := self._contradicting(frame):
                 return first
@@ -102,8 +107,11 @@ class Claims:
         claimed = self._claimed.get(_sop_frame(frame))
         if claimed is not None and claimed.pixel_digest != frame.pixel_digest:
             return claimed
-        rows = self._known.contradicting(frame)
-        return next((row for row in rows if (row.archive, row.uri) not in self._uncounted), None)
+        return next((row for row in self._known.contradicting(frame) if self._counts(row)), None)
+
+    def _counts(self, row: Instance) -> bool:
+        file = row.archive, row.uri
+        return file not in self._replaced and not self._is_gone(file)
 
 
 _NONE = np.empty(0, np.int64)

@@ -4,14 +4,16 @@ import csv
 import logging
 import posixpath
 import re
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from medsiglip_search.errors import InvalidMetadata
+from indexer.sources import Entry
+from medsiglip_search.errors import InvalidMetadata, Unreadable
 from medsiglip_search.gallery_schema import ATTRIBUTES, check_sidecar_name
 from medsiglip_search.identifiers import StoredIdentifiers
+from medsiglip_search.images.source import open_source
 from medsiglip_search.records import Attributes, Instance, Value
 
 log = logging.getLogger(__name__)
@@ -51,9 +53,8 @@ class Sidecar:
         """Return what the table says of `uri`."""
         return self.rows.get(uri, self.empty)
 
-    def match(self, uris: Set[str]) -> None:
-        """Log how many rows belong to no file of `uris`. Raises InvalidMetadata if that is all of them."""
-        missing = len(self.rows.keys() - uris)
+    def match(self, missing: int) -> None:
+        """Log how many rows belong to no listed file. Raises InvalidMetadata if that is all of them."""
         if self.rows and missing == len(self.rows):
             raise InvalidMetadata(
                 f"{self.path}: none of its {missing} paths is a file of the archive; "
@@ -125,17 +126,17 @@ def _filled(row: SidecarRow, identifiers: StoredIdentifiers) -> dict[str, Any]:
     return {name: value for name, value in attributes.items() if value is not None}
 
 
-def is_table(path: Path) -> bool:
+def is_table(entry: Entry) -> bool:
     """Tell whether a file is a table of text that lies beside the pictures, rather than a picture misnamed.
 
     Only a file named .csv or .tsv is looked into.
     """
-    if path.suffix.lower() not in (".csv", ".tsv"):
+    if not entry.uri.lower().endswith((".csv", ".tsv")):
         return False
     try:
-        with path.open("rb") as file:
+        with open_source(entry.file.content()) as file:
             start = file.read(4096)
-    except OSError:
+    except (OSError, Unreadable):
         return False
     return bool(start) and not any(byte < 32 and byte not in b"\t\n\r\f" for byte in start)
 

@@ -1,41 +1,48 @@
-"""The commands: each parses, calls, prints. The one module that reaches into `indexer`."""
+"""The commands, put together: the one module that reaches into `indexer`, inside its own commands."""
 
-import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medsiglip_search import __version__, terminal, wire
-from medsiglip_search.errors import ArchiveNotFound, InvalidQuery, MedSiglipSearchError, Unreadable
-from medsiglip_search.records import (
-    Fit,
-    GalleryMeta,
-    Identifiers,
-    Picture,
-    PreprocessSpec,
-    Rejected,
-    Resample,
+from medsiglip_search import __version__, terminal
+from medsiglip_search.commands import gallery as upkeep
+from medsiglip_search.commands import search as asking
+from medsiglip_search.commands import transfer
+from medsiglip_search.commands.options import (
+    DECODE_TIMEOUT_S,
+    DEMO_ENCODER,
+    AsJson,
+    DecodeTimeout,
+    Device,
+    EncoderName,
+    GalleryPath,
 )
+from medsiglip_search.commands.output import (
+    print_cells,
+    print_json,
+    print_lines,
+    say_failed,
+    say_what_demo_knows,
+)
+from medsiglip_search.errors import ArchiveNotFound, GalleryDamaged, MedSiglipSearchError
+from medsiglip_search.records import Fit, GalleryMeta, Identifiers, PreprocessSpec, Resample
 from medsiglip_search.terminal import note
-from medsiglip_search.windows import CT_WINDOWS, Window, parse_window
+from medsiglip_search.windows import Window, parse_window
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from indexer.pipeline import IndexReport
+    from indexer.pipeline import IndexReport, Progress
     from medsiglip_search.encoders import Encoder
 
 # What is heavy is imported inside the commands: help and typing mistakes are answered at once.
 
 EXIT_USAGE, EXIT_REJECTED, EXIT_INTERRUPTED = 2, 3, 130
-DEMO_ENCODER = "demo"
 MAX_DEMO_IMAGES = 100_000
-DECODE_TIMEOUT_S = 10.0
 
 app = typer.Typer(
     help="Search medical image archives by text and by image. Not a medical device.",
@@ -43,37 +50,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-GalleryPath = Annotated[
-    Path, typer.Argument(metavar="GALLERY", help="The gallery's folder.", show_default=False)
-]
-EncoderName = Annotated[
-    str | None,
-    typer.Option(
-        envvar="MEDSIGLIP_ENCODER",
-        show_envvar=True,
-        help="demo, medsiglip, a checkpoint folder or a hub id; by default the gallery's own.",
-    ),
-]
-Device = Annotated[
-    str,
-    typer.Option(
-        envvar="MEDSIGLIP_DEVICE", show_envvar=True, show_default=True, help="auto, or as torch names it."
-    ),
-]
-DecodeTimeout = Annotated[
-    float,
-    typer.Option(
-        envvar="MEDSIGLIP_DECODE_TIMEOUT",
-        show_envvar=True,
-        show_default=True,
-        min=0.1,
-        max=86_400,
-        metavar="SECONDS",
-        help="How long a picture may take to decode.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -90,11 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context else ""
-        code = _failed(error.format_message() + hint, error.exit_code)
+        code = say_failed(error.format_message() + hint, error.exit_code)
     except MedSiglipSearchError as error:
-        code = _failed(str(error), error.exit_code)
+        code = say_failed(str(error), error.exit_code)
     except OSError as error:
-        code = _failed(str(error), MedSiglipSearchError.exit_code)
+        code = say_failed(str(error), MedSiglipSearchError.exit_code)
     sys.exit(code or 0)
 
 
@@ -138,9 +114,9 @@ def demo(
     if archive_only:
         files = {"archive": str(places.archive), "metadata": str(places.metadata)}
         if as_json:
-            _print_json([files])
+            print_json([files])
         else:
-            _print_lines(terminal.aligned(list(files.items())))
+            print_cells(list(files.items()))
         return
 
     from medsiglip_search.encoders import load_encoder
@@ -152,17 +128,20 @@ def demo(
 
     result = journey.run(places, index_archive, encoder)
     if as_json:
-        _print_json([journey.result_json(result)])
+        print_json([journey.result_json(result)])
     else:
-        _print_lines(summary.lines(result))
-        _say_what_demo_knows(encoder.name)
+        print_lines(summary.lines(result))
+        say_what_demo_knows(encoder.name)
 
 
 @app.command()
 def index(
     gallery: GalleryPath,
     archives: Annotated[
-        list[str] | None, typer.Argument(metavar="ARCHIVE", help="Folders of images.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="ARCHIVE", help="Folders, tar or zip files, URLs of object stores.", show_default=False
+        ),
     ] = None,
     encoder: EncoderName = None,
     device: Device = "auto",
@@ -191,6 +170,12 @@ def index(
         int | None, typer.Option(min=1, help="Processes that decode; by default one for each processor.")
     ] = None,
     decode_timeout: DecodeTimeout = DECODE_TIMEOUT_S,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Drop the images of files that are gone from these archives.")
+    ] = False,
+    retry_rejected: Annotated[
+        bool, typer.Option("--retry-rejected", help="Try rejected files again, although they did not change.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if a file stands rejected.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -208,7 +193,7 @@ def index(
     window = parse_window(ct_window) if ct_window is not None else None
     if encoder is None:
         encoder = Gallery.open(gallery).meta.encoder if Gallery.exists(gallery) else DEMO_ENCODER
-    _say_what_demo_knows(encoder)
+    say_what_demo_knows(encoder)
     loaded = load_encoder(encoder, device)
     own = Gallery.open(gallery).meta.spec if Gallery.exists(gallery) else loaded.spec
     try:
@@ -222,6 +207,9 @@ def index(
             identifiers=identifiers,
             workers=workers,
             decode_timeout=decode_timeout,
+            prune=prune,
+            retry_rejected=retry_rejected,
+            as_json=as_json,
         )
     except Interrupted as interrupted:
         _print_report(interrupted.report, gallery, as_json)
@@ -233,103 +221,53 @@ def index(
 
 
 @app.command()
-def render(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A picture.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(metavar="PNG", help="Where to write the picture.")] = None,
-    frame: Annotated[int | None, typer.Option(help="Counted from 0; by default the middle one.")] = None,
-    window: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|C,W", help="Centre and width in the file's units (HU), or a CT preset."),
-    ] = None,
-    model_input: Annotated[
-        bool, typer.Option("--model-input", help="As the encoder gets it: padded and resized.")
-    ] = False,
-    gallery: Annotated[
-        Path | None, typer.Option(help="As the pictures of this gallery were made; MedSigLIP's by default.")
-    ] = None,
-    identifiers: Annotated[
-        Literal["keep", "drop"], typer.Option(help="Whether to tell patient, study, series and instance.")
-    ] = "drop",
-    decode_timeout: DecodeTimeout = DECODE_TIMEOUT_S,
-    as_json: AsJson = False,
-) -> None:
-    """Show a file as the project sees it: as a picture, and what is known of it."""
-    from medsiglip_search.images.guard import Guard, Limits
-
-    if out is None and not as_json:
-        raise InvalidQuery("nowhere to write to; give --out PNG, or --json for what is known of the file")
-    if out is not None and out.exists() and file.exists() and out.samefile(file):
-        raise InvalidQuery(f"{out}: is the file itself; give --out another name")
-    spec = _spec_of(gallery)
-    chosen = parse_window(window) if window is not None else None
-    try:
-        with Guard(1, Limits(timeout_s=decode_timeout)) as guard:
-            picture = guard.read(file, spec.rendering, frame, chosen)
-    except Unreadable as error:
-        if as_json:
-            _print_json([wire.rejected_json(Rejected(str(file), frame, error.reason, str(error)))])
-        raise typer.Exit(_failed(f"{file}: {error.reason}: {error}", error.exit_code)) from None
-    if window is not None and window.lower() in CT_WINDOWS and picture.attributes.modality != "CT":
-        raise InvalidQuery(f"--window {window}: in HU, which only CT has; give CENTRE,WIDTH for this picture")
-    if out is not None:
-        _write_picture(picture.pixels, spec if model_input else None, out)
-    _print_picture(file, picture, identifiers, as_json)
-
-
-@app.command()
-def search(
+def verify(
     gallery: GalleryPath,
-    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What to look for.")] = None,
-    image: Annotated[list[Path] | None, typer.Option(help="Images like this file; repeatable.")] = None,
-    like: Annotated[list[int] | None, typer.Option(help="Images like this image_id; repeatable.")] = None,
-    where: Annotated[str | None, typer.Option(help="SQL condition, such as \"modality = 'CT'\".")] = None,
-    top_k: Annotated[int, typer.Option(min=1, show_default=True, help="How many hits.")] = 10,
-    encoder: EncoderName = None,
-    device: Device = "auto",
-    decode_timeout: DecodeTimeout = DECODE_TIMEOUT_S,
+    sources: Annotated[
+        bool, typer.Option("--sources", help="Also look whether each file is still in its archive.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find images by text, by image, or by both.
+    """Check every row and every file of a gallery; exit with 4 where one is damaged.
 
-    All parts of a query count equally.
+    Files that are gone from their archive are listed, and no damage.
     """
-    from medsiglip_search.images.guard import Limits
-    from medsiglip_search.search import Searcher
+    from medsiglip_search.verify import verify as verify_gallery
 
-    searcher = Searcher.open(gallery, encoder, device, Limits(timeout_s=decode_timeout))
-    _say_what_demo_knows(searcher.encoder.name)
-    hits = searcher.search(text, images=image or (), like=like or (), where=where, top_k=top_k)
+    with terminal.progress("Verifying") as show:
+        verification = verify_gallery(gallery, progress=lambda done, total: show(done, total, "files"))
+    result = asdict(verification)
+    if sources and not verification.problems:
+        result["gone"] = _gone(gallery)
     if as_json:
-        _print_json(map(wire.hit_json, hits))
+        print_json([result])
     else:
-        rows = [terminal.hit_cells(wire.hit_json(hit)) for hit in hits]
-        _print_lines(terminal.aligned([terminal.HIT_HEADER, *rows]) if rows else ["no image fits"])
+        print_cells(terminal.verification_cells(result))
+    if verification.problems:
+        raise typer.Exit(GalleryDamaged.exit_code)
 
 
-@app.command()
-def inspect(gallery: GalleryPath, as_json: AsJson = False) -> None:
-    """Show what a gallery holds."""
+def _gone(path: Path) -> list[dict[str, str | None]]:
+    """Return the files of the gallery that are no longer in their archive; no uri: it cannot be opened."""
+    from indexer.presence import gone
     from medsiglip_search.gallery import Gallery
 
-    contents = wire.gallery_json(Gallery.open(gallery))
-    if as_json:
-        _print_json([contents])
-        return
-    _print_lines(terminal.aligned(terminal.gallery_cells(contents)))
-    _say_what_demo_knows(contents["encoder"])
+    return [one._asdict() for one in gone(Gallery.open(path))]
 
 
-@app.command()
-def rejected(gallery: GalleryPath, as_json: AsJson = False) -> None:
-    """List the files without embedding, and why."""
-    from medsiglip_search.gallery import Gallery
-
-    rejections = map(wire.rejected_json, Gallery.open(gallery).rejected())
-    if as_json:
-        _print_json(rejections)
-        return
-    rows = [terminal.rejected_cells(one) for one in rejections]
-    _print_lines(terminal.aligned([("reason", "file", "why"), *rows]) if rows else ["nothing is rejected"])
+for _command in (
+    asking.search,
+    asking.render,
+    upkeep.inspect,
+    upkeep.rejected,
+    upkeep.delete,
+    upkeep.compact,
+    upkeep.backup,
+    transfer.export,
+    transfer.merge,
+):
+    app.command()(_command)
+app.command("import")(transfer.import_)
 
 
 def _index(
@@ -343,6 +281,9 @@ def _index(
     identifiers: Identifiers | None = None,
     workers: int | None = None,
     decode_timeout: float = DECODE_TIMEOUT_S,
+    prune: bool = False,
+    retry_rejected: bool = False,
+    as_json: bool = False,
 ) -> "IndexReport":
     """Index into the gallery at `path`, made where there is none, and show the progress."""
     from indexer.pipeline import index_archives
@@ -355,7 +296,7 @@ def _index(
             gallery.require_identifiers(identifiers)
     else:
         gallery = Gallery.create(path, _meta(encoder, identifiers or "pseudonym"))
-    with terminal.progress("Indexing") as show:
+    with _index_progress(as_json) as progress:
         return index_archives(
             gallery,
             archives,
@@ -365,8 +306,21 @@ def _index(
             frames_per_instance=frames_per_instance,
             workers=workers,
             limits=Limits(timeout_s=decode_timeout),
-            progress=lambda now: show(now.files, now.total, f"{now.embedded} embedded"),
+            prune=prune,
+            retry_rejected=retry_rejected,
+            progress=progress,
         )
+
+
+@contextmanager
+def _index_progress(as_json: bool) -> Iterator[Callable[["Progress"], None]]:
+    """Yield what shows how far a run is: to programs as JSON, to people as they like it."""
+    if as_json:
+        tell = terminal.json_progress()
+        yield lambda now: tell(asdict(now))
+        return
+    with terminal.progress("Indexing") as show:
+        yield lambda now: show(now.files, now.total if now.listed else None, terminal.index_word(asdict(now)))
 
 
 def _meta(encoder: "Encoder", identifiers: Identifiers) -> GalleryMeta:
@@ -386,70 +340,11 @@ def _chosen_spec(
     return replace(own, fit=fit or own.fit, resample=resample or own.resample, rendering=rendering)
 
 
-def _print_picture(file: Path, picture: Picture, identifiers: str, as_json: bool) -> None:
-    from medsiglip_search.identifiers import Dropped, Kept
-    from medsiglip_search.images import pixel_digest, source_digest
-
-    attributes = (Kept() if identifiers == "keep" else Dropped()).attributes(picture.attributes)
-    shown = replace(picture, attributes=attributes)
-    about = wire.picture_json(shown, source_digest(file), pixel_digest(picture.pixels))
-    if as_json:
-        _print_json([about])
-    else:
-        _print_lines(terminal.aligned(terminal.picture_cells(about)))
-
-
-def _spec_of(gallery: Path | None) -> PreprocessSpec:
-    """Return how the pictures of a gallery were made, MedSigLIP's way without one."""
-    if gallery is None:
-        return PreprocessSpec()
-    from medsiglip_search.gallery import Gallery
-
-    return Gallery.open(gallery).meta.spec
-
-
-def _write_picture(pixels: "np.ndarray", spec: PreprocessSpec | None, out: Path) -> None:
-    """Write a PNG; as the encoder's input if there is a `spec`."""
-    from medsiglip_search.images import png
-
-    if spec is not None:
-        from medsiglip_search.encoders.preprocess import model_input
-
-        pixels = model_input(pixels, spec).numpy()
-    try:
-        out.write_bytes(png(pixels))
-    except OSError as error:
-        message = f"{out}: cannot be written: {error.strerror}. Give --out another name"
-        raise MedSiglipSearchError(message) from None
-
-
 def _print_report(report: "IndexReport", gallery: Path, as_json: bool) -> None:
     if as_json:
-        _print_json([asdict(report)])
+        print_json([asdict(report)])
         return
-    _print_lines(terminal.aligned(terminal.report_cells(asdict(report))))
+    print_cells(terminal.report_cells(asdict(report)))
     if report.rejected:
         print(f"Why:  {terminal.command('rejected', gallery)}")
     print(f"Next: {terminal.command('search', gallery)} 'left pleural effusion'")
-
-
-def _print_json(objects: Iterable[dict[str, Any]]) -> None:
-    # In ASCII, so that neither the terminal's encoding nor a control character in a name gets in the way.
-    _print_lines(map(json.dumps, objects))
-
-
-def _print_lines(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(line)
-
-
-def _say_what_demo_knows(encoder: str) -> None:
-    if encoder == DEMO_ENCODER:
-        note(
-            "The demo encoder knows synthetic pictures only; real ones need a gallery of --encoder medsiglip."
-        )
-
-
-def _failed(message: str, exit_code: int) -> int:
-    note("error: " + " ".join(message.split()))
-    return exit_code

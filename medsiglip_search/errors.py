@@ -52,6 +52,10 @@ class EncoderUnavailable(MedSiglipSearchError):
     """An encoder that is unknown, gated, incomplete or of another architecture."""
 
 
+class EncoderFailed(MedSiglipSearchError):
+    """An encoder that broke down on pictures it was given."""
+
+
 class InvalidQuery(MedSiglipSearchError):
     """A query, filter or count that cannot be answered as it stands."""
 
@@ -66,6 +70,12 @@ class ArchiveNotFound(MedSiglipSearchError):
 
 class InvalidMetadata(MedSiglipSearchError):
     """A sidecar table that cannot be joined to the archive."""
+
+    exit_code = 2
+
+
+class UnusableFile(MedSiglipSearchError):
+    """A file that cannot be imported as it stands, or that an export cannot write."""
 
     exit_code = 2
 
@@ -90,6 +100,10 @@ class GalleryLocked(GalleryError):
     """Another process is writing to the gallery."""
 
     exit_code = 5
+
+
+class GalleryOutdated(GalleryError):
+    """The version that was opened has been removed since; the gallery itself is sound."""
 
 
 class GalleryMismatch(GalleryError):

@@ -6,38 +6,32 @@ batch per commit; a reader stays on the version that it opened until it refreshe
 
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from medsiglip_search import filters, gallery_folder
+from medsiglip_search import checksums, filters, gallery_folder
 from medsiglip_search.encoders import Encoder
 from medsiglip_search.errors import GalleryDamaged, GalleryError, GalleryMismatch, InvalidQuery
+from medsiglip_search.files import write_file
 from medsiglip_search.gallery_folder import IMAGES, META, REJECTED, SECRET_KEY
 from medsiglip_search.gallery_schema import (
     REJECTED_SCHEMA,
-    KnownFile,
     RejectedFile,
     images_schema,
-    images_table,
     instance_columns,
     instances_of,
-    known_files_of,
     lacks,
-    new_columns,
     rejected_of,
-    rejected_table,
 )
-from medsiglip_search.gallery_table import HOW_TO_RESTORE, ConditionRefused, Table, text_literal
-from medsiglip_search.records import GalleryMeta, Identifiers, Instance, PreprocessSpec, Value
-
-UNIT_NORM_TOLERANCE = 1e-3
-
-_NEXT_ID = "next_image_id"
+from medsiglip_search.gallery_schema import UNIT_NORM_TOLERANCE as UNIT_NORM_TOLERANCE
+from medsiglip_search.gallery_table import HOW_TO_RESTORE, ConditionRefused, Table, newest_version
+from medsiglip_search.gallery_writer import GalleryWriter
+from medsiglip_search.records import GalleryMeta, Identifiers, Instance, PreprocessSpec, Run, Value
 
 
 class Gallery:
@@ -59,22 +53,28 @@ class Gallery:
         return os.path.exists(os.path.join(path, META))
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], meta: GalleryMeta) -> "Gallery":
+    def create(
+        cls, path: str | os.PathLike[str], meta: GalleryMeta, secret_key: bytes | None = None
+    ) -> "Gallery":
         """Make an empty gallery in a folder that is missing, empty, or left by a `create` that was killed.
 
+        secret_key: of its pseudonyms, 32 bytes; a new one by default.
         Raises GalleryNotFound where something else stands at `path`, GalleryError where a gallery does or the
         folder cannot be written, GalleryLocked if another process is at it.
         """
         path = Path(path)
         try:
             gallery_folder.prepare(path)
-            with gallery_folder.writer_lock(path):
+            with gallery_folder.writer_lock(path) as hold:
                 gallery_folder.prepare(path)
                 gallery_folder.clear(path)
-                gallery_folder.write_file(path / SECRET_KEY, secrets.token_bytes(32), mode=0o600)
+                write_file(path / SECRET_KEY, secret_key or secrets.token_bytes(32), mode=0o600)
                 Table.create(path / REJECTED, REJECTED_SCHEMA)
                 Table.create(path / IMAGES, images_schema(meta.dim))
-                gallery_folder.write_meta(path, meta)
+                files = sorted(gallery_folder.lasting_files(path))
+                digests = checksums.digests_of(path, files)
+                gallery_folder.complete(path, gallery_folder.meta_bytes(meta), digests)
+                hold.finish()
         except OSError as error:
             raise GalleryError(f"{path}: cannot be written: {error.strerror}. Name another folder") from None
         return cls.open(path)
@@ -101,6 +101,11 @@ class Gallery:
     def state(self) -> str:
         """What a file derived from the images is stamped with; no other content has the same."""
         return f"version {self.version} of {self._images.committed_at}"
+
+    @property
+    def is_newest(self) -> bool:
+        """Tell whether no later version of the images has been committed."""
+        return newest_version(self.path / IMAGES) == self.version
 
     @property
     def secret_key(self) -> bytes:
@@ -152,6 +157,15 @@ class Gallery:
         """Return the columns that a filter may name; the sidecar's come last."""
         return tuple(instance_columns(self._images.schema.names))
 
+    @property
+    def schema(self) -> pa.Schema:
+        """The types of `stored_columns`."""
+        return self._images.schema
+
+    def stored_columns(self) -> tuple[str, ...]:
+        """Return all columns of the images, those that only `row_batches` gives among them."""
+        return tuple(self._images.schema.names)
+
     def select(self, where: str | None) -> np.ndarray:
         """Return the image_ids, (N,) int64 ascending, of the rows that fit `where`; of all rows if None.
 
@@ -160,7 +174,7 @@ class Gallery:
         if where is None:
             return self._all_ids()
         try:
-            found = self._images.read(["image_id"], filters.checked(where, self.columns()))
+            found = self._images.read(["image_id"], self._condition(where))
         except ConditionRefused as error:
             raise filters.invalid_in_store(str(error), self.columns()) from None
         return found["image_id"].to_numpy()
@@ -187,6 +201,22 @@ class Gallery:
         for batch in self._images.batches(columns):
             yield tuple(batch[column].to_pylist() for column in columns)
 
+    def rejected_batches(self, *columns: str) -> Iterator[tuple[list[Value], ...]]:
+        """Yield these cells of the rejected rows, in the order in which the rows were added."""
+        for batch in self._rejected.batches(columns):
+            yield tuple(batch[column].to_pylist() for column in columns)
+
+    def row_batches(self, columns: Sequence[str], where: str | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield some of `stored_columns` of the rows that fit `where`, a few thousand at a time, by image_id.
+
+        where: as in `select`. Raises InvalidQuery.
+        """
+        if where is None:
+            yield from self._images.batches(columns)
+        else:
+            self.select(where)
+            yield from self._images.batches(columns, self._condition(where))
+
     def embeddings_of(self, image_ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return (N, D) float32 embeddings in the order asked. Raises InvalidQuery for an unknown id."""
         return self._stored(image_ids).astype(np.float32)
@@ -196,16 +226,32 @@ class Gallery:
         return instances_of(self._rows(image_ids, self.columns()))
 
     def thumbnails(self, image_ids: Sequence[int] | np.ndarray) -> list[bytes]:
-        """Return the thumbnails, JPEG, in the order asked. Raises InvalidQuery for an unknown id."""
-        return self._rows(image_ids, ["thumbnail"])["thumbnail"].to_pylist()
+        """Return the thumbnails, JPEG, in the order asked; b"" for an image without.
+
+        Raises InvalidQuery for an unknown id.
+        """
+        return [cell or b"" for cell in self._rows(image_ids, ["thumbnail"])["thumbnail"].to_pylist()]
 
     def rejected(self) -> list[RejectedFile]:
         """Return the files and frames without an embedding, in the order in which they were rejected."""
         return rejected_of(self._rejected.read(self._rejected.schema.names))
 
+    def runs(self) -> list[Run]:
+        """Return the reports of the runs that filled it, the newest first. Raises GalleryDamaged."""
+        return gallery_folder.read_runs(self.path)
+
+    def files(self) -> list[str]:
+        """Return the paths, below the gallery's own, of what its version is made of, but for gallery.json.
+
+        Raises GalleryOutdated if a writer has removed the version.
+        """
+        tables = {IMAGES: self._images, REJECTED: self._rejected}
+        own = [SECRET_KEY, *gallery_folder.run_files(self.path)]
+        return own + [f"{name}/{file}" for name, table in tables.items() for file in table.files()]
+
     def size_bytes(self) -> int:
         """Return what the folder takes on disk, old versions and derived files included."""
-        return gallery_folder.size_bytes(self.path)
+        return gallery_folder.usage(self.path)[1]
 
     @contextmanager
     def writer(self) -> Iterator["GalleryWriter"]:
@@ -213,12 +259,22 @@ class Gallery:
 
         Raises GalleryLocked at once if another process writes. The lock ends with its process.
         """
-        with gallery_folder.writer_lock(self.path):
+        with gallery_folder.writer_lock(self.path) as hold:
             self.refresh()
-            yield GalleryWriter(self)
+            writer = GalleryWriter(self, hold)
+            try:
+                yield writer
+            finally:
+                writer.close()
 
-    def _advance(self, images: Table, rejected: Table) -> None:
-        self._images, self._rejected, self._ids = images, rejected, None
+    def _advance(self, images: Table | None = None, rejected: Table | None = None) -> None:
+        if images is not None:
+            self._images, self._ids = images, None
+        if rejected is not None:
+            self._rejected = rejected
+
+    def _condition(self, where: str) -> str:
+        return filters.checked(where, self.columns())
 
     def _all_ids(self) -> np.ndarray:
         if self._ids is None:
@@ -248,110 +304,6 @@ class Gallery:
         return embeddings.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.meta.dim)
 
 
-class GalleryWriter:
-    """What `Gallery.writer` yields: the one place that changes a gallery.
-
-    gallery: the one it writes to, which follows its commits.
-    """
-
-    def __init__(self, gallery: Gallery) -> None:
-        self.gallery = gallery
-        self._stored: _Stored | None = None
-
-    def known_files(self, archive: str) -> dict[str, KnownFile]:
-        """Return by uri the files of `archive` that are embedded, or rejected as a whole.
-
-        A file in both states was being replaced when a writer was killed; it counts as unknown.
-        """
-        of_archive = f"archive = {text_literal(archive)}"
-        columns = ["uri", "size", "mtime_ns", "source_digest"]
-        embedded = known_files_of(self.gallery._images.read(columns, of_archive))
-        rejected = known_files_of(self.gallery._rejected.read(columns, f"{of_archive} AND frame IS NULL"))
-        torn = embedded.keys() & rejected.keys()
-        return {uri: file for uri, file in (embedded | rejected).items() if uri not in torn}
-
-    def commit(
-        self,
-        instances: Sequence[Instance],
-        thumbnails: Sequence[bytes],
-        embeddings: np.ndarray,
-        rejected: Sequence[RejectedFile],
-    ) -> np.ndarray:
-        """Store one batch of whole files in place of all that the gallery held of these files before.
-
-        Returns the image_ids of the new rows, (N,) int64.
-        instances: their image_id is not looked at; the gallery numbers them and uses no number twice.
-        embeddings: (N, D) unit rows; stored as float16. Raises GalleryError for rows that are not finite or
-        not of norm 1 and for a disk that takes no more, InvalidMetadata for sidecar columns that do not fit.
-        """
-        gallery = self.gallery
-        stored = self._settled()
-        embeddings = np.asarray(embeddings, np.float32)
-        if not len(instances) == len(thumbnails) == len(embeddings):
-            raise ValueError(
-                f"{len(instances)} instances, {len(thumbnails)} thumbnails, {len(embeddings)} embeddings"
-            )
-        _refuse_unusable(gallery, embeddings)
-        if added := new_columns(instances, gallery._images.schema):
-            gallery._advance(gallery._images.with_columns(added), gallery._rejected)
-        rows = images_table(instances, thumbnails, embeddings, stored.next_id, gallery._images.schema)
-        files = {(instance.archive, instance.uri) for instance in instances}
-        self._replace(files | {(file.archive, file.uri) for file in rejected}, rows, rejected, stored)
-        return np.arange(stored.next_id, stored.next_id + len(instances))
-
-    def remove(self, archive: str, uris: Iterable[str]) -> None:
-        """Take these files out of the gallery."""
-        stored = self._settled()
-        self._replace({(archive, uri) for uri in uris}, self.gallery._images.schema.empty_table(), (), stored)
-
-    def _settled(self) -> "_Stored":
-        """Return what is stored, read anew if the commit before did not come to its end."""
-        if self._stored is None:
-            self.gallery.refresh()
-            self._stored = _Stored.of(self.gallery)
-        return self._stored
-
-    def _replace(
-        self, files: set[tuple[str, str]], rows: pa.Table, rejected: Sequence[RejectedFile], stored: "_Stored"
-    ) -> None:
-        gallery = self.gallery
-        # Unsettled until the end: Ctrl-C or a full disk can come after any of the commits.
-        self._stored = None
-        replaced = {file for file in files if hash(file) in stored.files}
-        if replaced and not len(rows):
-            # The rows that go may be the last ones, which show the highest id.
-            gallery._advance(gallery._images.with_note(_NEXT_ID, str(stored.next_id)), gallery._rejected)
-        # Rejections first: a writer killed in between leaves a file with its old images, or with none and
-        # perhaps a rejected frame. `known_files` has it in its old state or not at all: the next run does it
-        # again.
-        gallery._advance(gallery._images, gallery._rejected.with_rows(rejected_table(rejected), replaced))
-        gallery._advance(gallery._images.with_rows(rows, replaced), gallery._rejected)
-        stored.files.update(map(hash, files))
-        self._stored = _Stored(stored.files, stored.next_id + len(rows))
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """What a writer must know of the rows there are.
-
-    files: hashes of (archive, uri), a tenth of the memory of the names. next_id: above every id used.
-    """
-
-    files: set[int]
-    next_id: int
-
-    @classmethod
-    def of(cls, gallery: Gallery) -> "_Stored":
-        files: set[int] = set()
-        for table in (gallery._images, gallery._rejected):
-            names = table.read(["archive", "uri"])
-            files.update(map(hash, zip(names["archive"].to_pylist(), names["uri"].to_pylist(), strict=True)))
-        ids = gallery.select(None)
-        # The rows show the highest id, unless the last of them were taken out: then it is noted.
-        noted = int(gallery._images.note(_NEXT_ID) or 1)
-        return cls(files, max(noted, int(ids[-1]) + 1 if len(ids) else 1))
-
-
 def _differences(stored: PreprocessSpec, asked: PreprocessSpec) -> str:
     """Return what of the preprocessing is not as it was."""
     return "; ".join(
@@ -359,20 +311,3 @@ def _differences(stored: PreprocessSpec, asked: PreprocessSpec) -> str:
         for field in fields(PreprocessSpec)
         if (was := getattr(stored, field.name)) != (now := getattr(asked, field.name))
     )
-
-
-def _refuse_unusable(gallery: Gallery, embeddings: np.ndarray) -> None:
-    if not len(embeddings):
-        return
-    if embeddings.shape[1:] != (gallery.meta.dim,):
-        raise GalleryError(
-            f"{gallery.path}: embeddings {embeddings.shape} for a gallery of dimension {gallery.meta.dim}. "
-            "Use the encoder that the gallery was made with"
-        )
-    norms = np.sqrt(np.sum(np.square(embeddings, dtype=np.float64), axis=-1))
-    bad = ~(np.abs(norms - 1) <= UNIT_NORM_TOLERANCE)
-    if bad.any():
-        raise GalleryError(
-            f"{gallery.path}: {bad.sum()} of {len(embeddings)} embeddings do not have norm 1 (one has "
-            f"{norms[bad][0]:.4g}), so this batch was not stored. Check the encoder's weights and precision"
-        )

@@ -1,15 +1,19 @@
-"""The folder that a gallery is: its parts, gallery.json, and the writer's lock."""
+"""The folder that a gallery is: its parts, gallery.json, the run reports, and the writer's lock."""
 
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from medsiglip_search import locks
+from medsiglip_search import checksums, locks
+from medsiglip_search.checksums import FILES
 from medsiglip_search.errors import (
     GalleryDamaged,
     GalleryError,
@@ -17,15 +21,20 @@ from medsiglip_search.errors import (
     GalleryMismatch,
     GalleryNotFound,
 )
-from medsiglip_search.gallery_table import HOW_TO_RESTORE
-from medsiglip_search.records import FORMAT_VERSION, GalleryMeta
+from medsiglip_search.files import UNFINISHED, write_file
+from medsiglip_search.gallery_table import FOLDERS, HINT, HOW_TO_RESTORE, VERSIONS
+from medsiglip_search.records import FORMAT_VERSION, GalleryMeta, Run
 
 META, IMAGES, REJECTED = "gallery.json", "images.lance", "rejected.lance"
-INDEX, SECRET_KEY, LOCK = "index", "secret.key", "writer.lock"
+INDEX, SECRET_KEY, LOCK, RUNS = "index", "secret.key", "writer.lock", "runs"
+INDEX_LOCK = "index/lock"
+TABLES = (IMAGES, REJECTED)
+HINTS = tuple(f"{table}/{VERSIONS}/{HINT}" for table in TABLES)
 
-_UNFINISHED = ".unfinished"
-_PARTS = {META, IMAGES, REJECTED, INDEX, SECRET_KEY, LOCK, META + _UNFINISHED, SECRET_KEY + _UNFINISHED}
+_WRITTEN_WHOLE = (META, SECRET_KEY, FILES)
+_PARTS = {*TABLES, INDEX, RUNS, LOCK, *_WRITTEN_WHOLE, *(name + UNFINISHED for name in _WRITTEN_WHOLE)}
 _META = TypeAdapter(GalleryMeta)
+_RUN = TypeAdapter(Run)
 
 
 def prepare(path: Path) -> None:
@@ -47,7 +56,7 @@ def prepare(path: Path) -> None:
 
 def clear(path: Path) -> None:
     """Take away the tables that a killed creation left; to be called under the writer's lock."""
-    for table in (IMAGES, REJECTED):
+    for table in TABLES:
         shutil.rmtree(path / table, ignore_errors=True)
 
 
@@ -75,50 +84,122 @@ def read_meta(path: Path) -> GalleryMeta:
         raise GalleryDamaged(f"{path}: {META} does not hold what it must. {HOW_TO_RESTORE}") from None
 
 
-def write_meta(path: Path, meta: GalleryMeta) -> None:
-    """Write gallery.json, which makes the folder a gallery."""
-    write_file(path / META, _META.dump_json(meta, indent=2) + b"\n", mode=0o644)
+def meta_bytes(meta: GalleryMeta) -> bytes:
+    """Return what gallery.json holds; once it is there, the folder is a gallery."""
+    return _META.dump_json(meta, indent=2) + b"\n"
 
 
-def write_file(path: Path, content: bytes, mode: int) -> None:
-    """Write a file that is there whole or not at all."""
-    unfinished = path.with_name(path.name + _UNFINISHED)
-    unfinished.unlink(missing_ok=True)
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    os.replace(unfinished, path)
+def complete(path: Path, head: bytes, digests: Mapping[str, str]) -> None:
+    """Write the list of files and, with gallery.json, what makes the folder a gallery. Raises OSError."""
+    checksums.write_list(path, {META: sha256(head).hexdigest(), **digests})
+    write_file(path / META, head)
 
 
-def size_bytes(path: Path) -> int:
-    """Return what all files below `path` take."""
-    total = 0
+def run_files(path: Path) -> list[str]:
+    """Return the names of the reports of all runs, below the gallery's own, the newest first."""
+    return [f"{RUNS}/{name}" for name in sorted(_names(path / RUNS), reverse=True) if name.endswith(".json")]
+
+
+def write_run(path: Path, run: Run) -> str:
+    """Write the report of a run, in place of an earlier one of the same run; return its name."""
+    (path / RUNS).mkdir(exist_ok=True)
+    started = datetime.fromisoformat(run.started).astimezone(UTC)
+    name = f"{RUNS}/{started:%Y%m%dT%H%M%S.%fZ}.json"
+    write_file(path / name, _RUN.dump_json(run, indent=2) + b"\n")
+    return name
+
+
+def read_runs(path: Path) -> list[Run]:
+    """Return the reports of all runs, the newest first. Raises GalleryDamaged."""
+    runs = []
+    for name in run_files(path):
+        try:
+            runs.append(_RUN.validate_json((path / name).read_bytes()))
+        except (OSError, ValueError):
+            raise GalleryDamaged(
+                f"{path / name}: does not hold what it must. It is but a report: delete it or restore a copy"
+            ) from None
+    return runs
+
+
+def lasting_files(path: Path) -> set[str]:
+    """Return the paths, below the gallery's own, of all files that are never written again."""
+    places = {f"{table}/{folder}/": end for table in TABLES for folder, end in FOLDERS.items()}
+    found = {name for name in (META, SECRET_KEY) if (path / name).exists()}
+    for place, end in (places | {f"{RUNS}/": ".json"}).items():
+        found.update(place + name for name in _names(path / place) if name.endswith(end) and _is_whole(name))
+    return found
+
+
+def sweep(path: Path) -> None:
+    """Remove the files that a killed writer had begun; to be called under the writer's lock."""
+    for place in ("", RUNS, *(f"{table}/{folder}" for table in TABLES for folder in FOLDERS)):
+        for name in _names(path / place):
+            if not _is_whole(name):
+                (path / place / name).unlink(missing_ok=True)
+
+
+def remove_hints(path: Path) -> None:
+    """Remove the files that Lance writes in place, perhaps half; its next commit writes them anew."""
+    for hint in HINTS:
+        (path / hint).unlink(missing_ok=True)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
+def _is_whole(name: str) -> bool:
+    # Lance writes data under names like .tmpAbCdEf, and other files under their own with a # and a number.
+    return not (name.startswith(".tmp") or name.endswith(UNFINISHED) or "#" in name)
+
+
+def usage(path: Path) -> tuple[int, int]:
+    """Return how many files there are below `path`, and how many bytes they hold."""
+    count = size = 0
     for folder, _, names in os.walk(path):
         for name in names:
             try:
-                total += os.lstat(os.path.join(folder, name)).st_size
+                size += os.lstat(os.path.join(folder, name)).st_size
+                count += 1
             except FileNotFoundError:  # replaced by a writer in between
                 continue
-    return total
+    return count, size
+
+
+def remove_index(path: Path) -> None:
+    """Remove the index files. Raises GalleryLocked if a process is saving them for long, OSError."""
+    folder = path / INDEX
+    if not folder.exists():
+        return
+    for _ in range(600):
+        try:
+            with locks.exclusive(path / INDEX_LOCK):
+                shutil.rmtree(folder)
+            return
+        except locks.Held:
+            time.sleep(0.1)
+    raise GalleryLocked(f"{folder}: a process has been writing there for a minute. Stop it, and run again")
 
 
 @contextmanager
-def writer_lock(path: Path) -> Iterator[None]:
+def writer_lock(path: Path) -> Iterator[locks.Hold]:
     """Hold the writer's lock.
 
     Raises GalleryLocked at once if another writer has it, GalleryError if the folder cannot be written.
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(locks.exclusive(path / LOCK))
+            hold = stack.enter_context(locks.exclusive(path / LOCK))
         except locks.Held as holder:
             process = f"process {holder.pid}" if holder.pid else "another process"
             raise GalleryLocked(f"{path}: {process} is writing to it. Wait for its end, or stop it") from None
         except OSError as error:
             raise GalleryError(f"{path}: cannot be written: {error.strerror}. Check the folder") from None
-        yield
+        yield hold
 
 
 def _not_found(path: Path) -> GalleryNotFound:

@@ -14,19 +14,6 @@ from medsiglip_search.records import Attributes, Instance, Rejected, Value
 
 
 @dataclass(frozen=True, slots=True)
-class KnownFile:
-    """A file as it stood when it was last indexed.
-
-    size: in bytes; mtime_ns: last change, in nanoseconds since 1970; source_digest: SHA-256 of its bytes,
-    "" where they could not be read.
-    """
-
-    size: int
-    mtime_ns: int
-    source_digest: str
-
-
-@dataclass(frozen=True, slots=True)
 class RejectedFile(Rejected):
     """A rejection and the state of the file behind it, so that an unchanged file is not tried again."""
 
@@ -35,6 +22,9 @@ class RejectedFile(Rejected):
     mtime_ns: int
     source_digest: str
 
+
+UNIT_NORM_TOLERANCE = 1e-3
+"""How far the norm of an embedding that is stored may be from 1."""
 
 ATTRIBUTES = tuple(field.name for field in fields(Attributes))
 _NUMBERS = {"year": pa.int32(), "position_mm": pa.float64()}
@@ -86,6 +76,7 @@ def images_schema(dim: int) -> pa.Schema:
 _OWN_COLUMNS = frozenset(images_schema(1).names)
 # A hit is printed with these beside its instance's columns.
 _HIT_COLUMNS = frozenset({"rank", "score", "relevance", "count"})
+_EXACT = 2**53
 
 
 def instance_columns(names: Iterable[str]) -> list[str]:
@@ -120,12 +111,6 @@ def images_table(
         elif name not in stored:
             stored[name] = [getattr(instance, name) for instance in instances]
     return pa.table({name: stored[name] for name in schema.names}, schema=schema)
-
-
-def known_files_of(table: pa.Table) -> dict[str, KnownFile]:
-    """Return the files that rows with `uri` and the fields of `KnownFile` tell of."""
-    states = zip(*(table[field.name].to_pylist() for field in fields(KnownFile)), strict=True)
-    return {uri: KnownFile(*state) for uri, state in zip(table["uri"].to_pylist(), states, strict=True)}
 
 
 def lacks(schema: pa.Schema, needed: pa.Schema) -> bool:
@@ -206,7 +191,7 @@ def _instance(row: Mapping[str, Any]) -> Instance:
 
 def _is_number(value: Value) -> bool:
     """Tell whether a double holds `value` exactly."""
-    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= 2**53)
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= _EXACT)
 
 
 def _cell(name: str, value: Value, kind: pa.DataType) -> Value:
@@ -221,5 +206,5 @@ def _cell(name: str, value: Value, kind: pa.DataType) -> Value:
 
 
 def _value(cell: Value) -> Value:
-    """Return a stored sidecar cell: text as it is, whole numbers as int."""
-    return int(cell) if isinstance(cell, float) and cell.is_integer() else cell
+    """Return a stored sidecar cell: text as it is, whole numbers that a double holds exactly as int."""
+    return int(cell) if isinstance(cell, float) and cell.is_integer() and abs(cell) <= _EXACT else cell

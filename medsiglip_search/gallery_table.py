@@ -3,22 +3,38 @@
 A `Table` is one version; what changes a table returns the next. Lance is not safe in forked processes.
 """
 
+import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any, Final
 
 import lance
 import numpy as np
 import pyarrow as pa
-from lance.fragment import write_fragments
+from lance.fragment import FragmentMetadata, write_fragments
 
-from medsiglip_search.errors import GalleryDamaged, GalleryError
+from medsiglip_search.errors import GalleryDamaged, GalleryError, GalleryOutdated
 
 HOW_TO_RESTORE = "Restore the gallery from a copy, or index the archives into a new one"
 
+STORAGE_VERSION: Final = "2.1"
+"""Of the data files. Beside its embedding a row takes 133 bytes, and 344 in version 2.0."""
+
+ROWS_AT_ONCE = 2048
+READ_AHEAD_BYTES = 64 << 20
+
+VERSIONS, HINT = "_versions", "latest_version_hint.json"
+"""The folder of the manifests, one for each version, and the file there that Lance writes in place."""
+
+FOLDERS = {VERSIONS: ".manifest", "_transactions": ".txn", "_deletions": "", "data": ".lance"}
+"""What a table is made of: folders of files that are never written again, and how their names end."""
+
 # Lance ends its messages with the place in its own source.
 _SOURCE_PLACE = re.compile(r",\s*/\S+\.rs:\d+.*", re.DOTALL)
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class ConditionRefused(Exception):
@@ -40,15 +56,22 @@ class Table:
     def create(cls, path: Path, schema: pa.Schema) -> None:
         """Write an empty table. Raises GalleryError if the disk does not take it."""
         with _writing(path):
-            lance.write_dataset(schema.empty_table(), str(path))
+            lance.write_dataset(schema.empty_table(), str(path), data_storage_version=STORAGE_VERSION)
 
     @classmethod
     def open(cls, path: Path) -> "Table":
         """Open the newest version. Raises GalleryDamaged."""
         if not path.is_dir():
             raise GalleryDamaged(f"{path}: missing. {HOW_TO_RESTORE}")
-        with _reading(path):
-            return cls(path, lance.dataset(str(path)))
+        while True:
+            newest = newest_version(path)
+            try:
+                with _reading(path):
+                    return cls(path, lance.dataset(str(path)))
+            except GalleryDamaged:
+                # What was the newest version can be gone by now.
+                if newest_version(path) == newest:
+                    raise
 
     @property
     def version(self) -> int:
@@ -59,6 +82,10 @@ class Table:
     def committed_at(self) -> str:
         """When this version was written, to the microsecond."""
         return str(self._dataset.get_version()["timestamp"])
+
+    def parts_below(self, rows: int) -> int:
+        """Return how many of the parts that commits have made hold fewer rows."""
+        return sum(part.physical_rows < rows for part in self._dataset.get_fragments())
 
     def __len__(self) -> int:
         return self._dataset.count_rows()
@@ -74,7 +101,7 @@ class Table:
                 self._dataset.scanner(list(columns), filter=condition).explain_plan()
             except (ValueError, OSError, RuntimeError) as error:
                 raise ConditionRefused(reason(error)) from None
-        with _reading(self.path):
+        with self._reading():
             try:
                 return self._dataset.to_table(list(columns), filter=condition)
             except ValueError as error:
@@ -85,47 +112,68 @@ class Table:
                     pass
                 raise ConditionRefused(reason(error)) from None
 
-    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield these columns piece by piece, in the order of `read`."""
-        with _reading(self.path):
-            # By default Lance reads hundreds of megabytes ahead, which makes it slower here.
+    def batches(self, columns: Sequence[str], condition: str | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield these columns piece by piece, in the order of `read`, which takes the same condition."""
+        with self._reading():
+            # By default Lance reads up to two gigabytes ahead of a slow consumer.
             yield from self._dataset.to_batches(
-                columns=list(columns), batch_size=2048, batch_readahead=2, fragment_readahead=1
+                columns=list(columns),
+                filter=condition,
+                batch_size=ROWS_AT_ONCE,
+                batch_readahead=2,
+                fragment_readahead=1,
+                io_buffer_size=READ_AHEAD_BYTES,
             )
 
     def take(self, places: np.ndarray, columns: Sequence[str]) -> pa.Table:
         """Return the rows at `places`, 0-based in the order of `read`, in the order asked."""
-        with _reading(self.path):
+        with self._reading():
             return self._dataset.take(places, columns=list(columns))
+
+    def files(self) -> list[str]:
+        """Return the paths, below the table's own, of the files that this version is made of."""
+        with self._reading():
+            tracked = self._dataset.tracked_files(min_version=self.version).read_all().to_pylist()
+        files = sorted(file["path"] for file in tracked if file["version"] == self.version)
+        if not files:
+            raise self._outdated()
+        return files
 
     def with_rows(self, rows: pa.Table, instead_of: Collection[tuple[str, str]]) -> "Table":
         """Append `rows` and take out all rows of the files `instead_of`, in one commit.
 
         Raises GalleryError if the disk does not take it; the table is then as before.
         """
-        places = self._addresses(instead_of)
+        return self._changed(self._rows_of(instead_of)["_rowaddr"].to_numpy(), rows)
+
+    def without(self, condition: str) -> "Table":
+        """Take out the rows that fit `condition`, in one commit. Raises as `with_rows`."""
+        with self._reading():
+            found = self._dataset.to_table(columns=[], filter=condition, with_row_address=True)
+        return self._changed(found["_rowaddr"].to_numpy(), self.schema.empty_table())
+
+    def with_states(self, states: Mapping[tuple[str, str], tuple[int, int]]) -> "Table":
+        """Give all rows of these files another `size` and `mtime_ns`, in one commit that moves no row.
+
+        Raises as `with_rows`.
+        """
+        found = self._rows_of(states)
+        if not len(found):
+            return self
+        files = zip(found["archive"].to_pylist(), found["uri"].to_pylist(), strict=True)
+        sizes, times = zip(*(states[file] for file in files), strict=True)
+        places = found["_rowaddr"].to_numpy()
+        # Without stable row ids, which these tables do not have, a row's id is its address.
+        new = pa.table({"_rowid": places, "size": pa.array(sizes), "mtime_ns": pa.array(times)})
+        changed: list[FragmentMetadata] = []
+        fields: set[int] = set()
         with _writing(self.path):
-            if not len(places):
-                if not len(rows):
-                    return self
-                return Table(self.path, lance.write_dataset(rows, self._dataset, mode="append"))
-            added = write_fragments(rows, self._dataset, mode="append") if len(rows) else []
-            # An address is the fragment in the upper 32 bits and the row in it in the lower.
-            changed, emptied = [], []
-            for fragment_id in np.unique(places >> 32):
-                inside = places[places >> 32 == fragment_id] & 0xFFFFFFFF
-                fragment = self._dataset.get_fragment(int(fragment_id))
-                left = fragment.delete_rows(inside.tolist())  # type: ignore[union-attr]
-                if left is None:
-                    emptied.append(int(fragment_id))
-                else:
-                    changed.append(left)
-            operation = lance.LanceOperation.Update(
-                removed_fragment_ids=emptied, updated_fragments=changed, new_fragments=list(added)
-            )
-            return Table(
-                self.path, lance.LanceDataset.commit(self._dataset, operation, read_version=self.version)
-            )
+            for part, inside in _by_part(places):
+                fragment, modified = self._dataset.get_fragment(part).update_columns(new.filter(inside))  # type: ignore[union-attr]
+                changed.append(fragment)
+                fields.update(modified)
+            operation = lance.LanceOperation.Update(updated_fragments=changed, fields_modified=sorted(fields))
+            return self._committed(operation)
 
     def with_columns(self, fields: Sequence[pa.Field]) -> "Table":
         """Add columns without values, in one commit that rewrites no row."""
@@ -145,18 +193,127 @@ class Table:
         """Return what `with_note` kept."""
         return self._dataset.config().get(key)
 
-    def _addresses(self, files: Collection[tuple[str, str]]) -> np.ndarray:
-        """Return the physical addresses, (N,) uint64, of all rows of `files`."""
+    def compacted(self, part_rows: int, deleted_share: float) -> "Table":
+        """Write neighbouring parts of less than `part_rows` rows anew as one, in the order of the rows.
+
+        deleted_share: what of a part's rows must have been taken out for it to be written anew without them.
+        """
+        return self._compacted(
+            target_rows_per_fragment=part_rows, materialize_deletions_threshold=deleted_share
+        )
+
+    def joined(self, part_rows: int) -> "Table":
+        """Do as `compacted`, in less time and a tenth of the memory, by copying what is there.
+
+        The pages in it stay as small as they were, so filters are slower than after `compacted`.
+        """
+        return self._compacted(target_rows_per_fragment=part_rows, compaction_mode="try_binary_copy")
+
+    def forget(self, older_than: timedelta) -> None:
+        """Remove the versions that are so old, but never this newest one, and what killed writers left.
+
+        Files of which only a removed version knows go too; only the one writer may call this.
+        """
+        with _writing(self.path):
+            if older_than:
+                self._dataset.cleanup_old_versions(older_than, delete_unverified=True)
+            else:
+                # By number: a clock that was set back leaves versions of the future.
+                self._dataset.cleanup_old_versions(retain_versions=1, delete_unverified=True)
+
+    def _changed(self, places: np.ndarray, rows: pa.Table) -> "Table":
+        """Append `rows` and take out those at `places`, physical addresses, in one commit."""
+        with _writing(self.path):
+            if not len(places):
+                if not len(rows):
+                    return self
+                return Table(self.path, lance.write_dataset(rows, self._dataset, mode="append"))
+            added = write_fragments(rows, self._dataset, mode="append") if len(rows) else []
+            changed: list[FragmentMetadata] = []
+            emptied: list[int] = []
+            for part, inside in _by_part(places):
+                fragment = self._dataset.get_fragment(part)
+                left = fragment.delete_rows((places[inside] & 0xFFFFFFFF).tolist())  # type: ignore[union-attr]
+                if left is None:
+                    emptied.append(part)
+                else:
+                    changed.append(left)
+            operation = lance.LanceOperation.Update(
+                removed_fragment_ids=emptied, updated_fragments=changed, new_fragments=list(added)
+            )
+            return self._committed(operation)
+
+    def _compacted(self, **how: Any) -> "Table":
+        with _writing(self.path):
+            dataset = lance.dataset(str(self.path))
+            dataset.optimize.compact_files(batch_size=ROWS_AT_ONCE, num_threads=1, **how)
+            return Table(self.path, dataset)
+
+    def _committed(self, operation: lance.LanceOperation.BaseOperation) -> "Table":
+        return Table(
+            self.path, lance.LanceDataset.commit(self._dataset, operation, read_version=self.version)
+        )
+
+    def _rows_of(self, files: Collection[tuple[str, str]]) -> pa.Table:
+        """Return archive, uri and _rowaddr, the physical address, of all rows of `files`."""
         uris: dict[str, list[str]] = {}
         for archive, uri in files:
             uris.setdefault(archive, []).append(text_literal(uri))
-        found = [np.empty(0, np.uint64)]
-        with _reading(self.path):
+        columns = ["archive", "uri"]
+        found = [
+            self.schema.empty_table().select(columns).append_column("_rowaddr", pa.array([], pa.uint64()))
+        ]
+        with self._reading():
             for archive, names in uris.items():
                 condition = f"archive = {text_literal(archive)} AND uri IN ({', '.join(names)})"
-                rows = self._dataset.to_table(columns=["uri"], filter=condition, with_row_address=True)
-                found.append(rows["_rowaddr"].to_numpy())
-        return np.concatenate(found)
+                found.append(self._dataset.to_table(columns, filter=condition, with_row_address=True))
+        return pa.concat_tables(found)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            with _reading(self.path):
+                yield
+        except GalleryDamaged as error:
+            if not self._is_removed():
+                raise
+            raise self._outdated() from error
+
+    def _outdated(self) -> GalleryOutdated:
+        return GalleryOutdated(
+            f"{self.path}: version {self.version} was removed meanwhile. Open the gallery again"
+        )
+
+    def _is_removed(self) -> bool:
+        """Tell whether a writer has removed this version's files for they were old."""
+        if newest_version(self.path) == self.version:
+            return False
+        files = [file.path for part in self._dataset.get_fragments() for file in part.data_files()]
+        manifest = self.path / VERSIONS / manifest_name(self.version)
+        return not manifest.exists() or not all((self.path / "data" / name).exists() for name in files)
+
+
+def manifest_name(version: int) -> str:
+    """Return the name of the file that makes a version; the newest sorts first."""
+    return f"{2**64 - 1 - version:020}.manifest"
+
+
+def newest_version(path: Path) -> int | None:
+    """Return the newest version that the table at `path` has a manifest of."""
+    try:
+        manifests = [name for name in os.listdir(path / VERSIONS) if name.endswith(".manifest")]
+    except OSError:
+        return None
+    numbers = [name.removesuffix(".manifest") for name in manifests]
+    return max((2**64 - 1 - int(number) for number in numbers if number.isdigit()), default=None)
+
+
+def _by_part(addresses: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the parts of a table that rows lie in, each with which of the rows do, (N,) bool."""
+    # An address is the fragment in the upper 32 bits and the row in it in the lower.
+    parts = addresses >> 32
+    for part in np.unique(parts):
+        yield int(part), parts == part
 
 
 def text_literal(text: str) -> str:
@@ -186,8 +343,10 @@ def _writing(path: Path) -> Iterator[None]:
     except BaseException as error:
         if not _is_of_lance(error):
             raise
+        found = _SYSTEM_ERROR.search(str(error))
+        why = os.strerror(int(found[1])) if found else reason(error)[:200]
         raise GalleryError(
-            f"{path}: cannot be written: {reason(error)[:200]}. What was committed before is kept; run again"
+            f"{path}: cannot be written: {why}. What was committed before is kept; run again"
         ) from error
 
 

@@ -15,13 +15,29 @@ class Held(Exception):
         self.pid = pid
 
 
+class Hold:
+    """What the holder of a lock has in hand.
+
+    after_interruption: the holder before this one did not finish, and may have left something half done.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.after_interruption = bool(os.pread(descriptor, 1, 0))
+
+    def finish(self) -> None:
+        """Say that nothing is half done."""
+        os.ftruncate(self._descriptor, 0)
+
+
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path) -> Iterator[Hold]:
     """Hold the lock file at `path`, which is made where missing and stays behind, unlocked.
 
     The lock is the operating system's, not the file: it is gone the moment its process is, however that
-    ended. A forked child shares it, so workers are spawned, not forked. Raises Held at once if another
-    process, or another place in this one, has it; OSError if the file cannot be made.
+    ended. A forked child shares it, so workers are spawned, not forked. The file keeps the id of the holder
+    until that one finishes: see `is_unfinished`. Raises Held at once if another process, or another place in
+    this one, has it; OSError if the file cannot be written.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -30,8 +46,17 @@ def exclusive(path: Path) -> Iterator[None]:
         except BlockingIOError:
             written = os.pread(descriptor, 20, 0).strip()
             raise Held(int(written) if written.isdigit() else None) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-        yield
+        hold = Hold(descriptor)
+        # Written over, so that the file is at no instant empty.
+        os.ftruncate(descriptor, os.pwrite(descriptor, b"%d\n" % os.getpid(), 0))
+        yield hold
     finally:
         os.close(descriptor)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Tell whether someone holds the lock file at `path`, or was ended before it had finished."""
+    try:
+        return path.stat().st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False

@@ -138,6 +138,33 @@ class Rejected:
     message: str
 
 
+RunState = Literal["running", "done", "interrupted", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of `index`, as the gallery keeps it.
+
+    started, ended: ISO 8601, UTC; ended is None while the run goes on, and for ever if it was killed.
+    embedded, unchanged, replaced, removed, rejected, seconds, images_per_second: as the run reported them.
+    gallery_versions: before and after. software: what ran, name to version.
+    """
+
+    started: str
+    ended: str | None
+    state: RunState
+    archives: tuple[str, ...]
+    embedded: int
+    unchanged: int
+    replaced: int
+    removed: int
+    rejected: Mapping[str, int]
+    seconds: float
+    images_per_second: float
+    gallery_versions: tuple[int, int]
+    software: Mapping[str, str]
+
+
 Identifiers = Literal["pseudonym", "keep", "drop"]
 """What a gallery stores of patient, study, series and instance: keyed pseudonyms, the file's own, nothing."""
 

@@ -1,6 +1,8 @@
 """What the commands write for people: results on stdout, progress and notices on stderr."""
 
+import json
 import logging
+import math
 import os
 import shlex
 import shutil
@@ -9,16 +11,18 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 PLAIN_PROGRESS_SECONDS = 10.0
+JSON_PROGRESS_SECONDS = 1.0
 
-Show = Callable[[int, int, str], None]
-"""Takes how much is done, how much there is, and a word on it."""
+Show = Callable[[int, int | None, str], None]
+"""Takes how much is done, how much there is, None while that is not known, and a word on it."""
 
 
 def printable(text: str) -> str:
@@ -34,8 +38,22 @@ def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
+Cells = Callable[[Mapping[str, Any]], Sequence[str]]
+"""Makes a line's cells of an object, as JSON has it."""
+
 PROGRAM = "medsiglip-search"
 REPORT_WIDTH = 60
+RUN_HEADER = (
+    "started",
+    "state",
+    "embedded",
+    "unchanged",
+    "replaced",
+    "removed",
+    "rejected",
+    "rate",
+    "archives",
+)
 HIT_HEADER = ("rank", "score", "relevance", "image_id", "image", "what", "report")
 
 
@@ -56,6 +74,77 @@ def hit_cells(hit: Mapping[str, Any]) -> tuple[str, ...]:
 def rejected_cells(rejected: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a rejection, as JSON has it: reason, file, why."""
     return rejected["reason"], _place(rejected["uri"], rejected["frame"]), rejected["message"]
+
+
+def run_cells(run: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a run of index, as JSON has it, under `RUN_HEADER`."""
+    counts = [str(run[name]) for name in ("embedded", "unchanged", "replaced", "removed")]
+    rejected, rate = sum(run["rejected"].values()), run["images_per_second"]
+    return run["started"], run["state"], *counts, str(rejected), f"{rate:.1f}/s", " ".join(run["archives"])
+
+
+def index_word(progress: Mapping[str, Any]) -> str:
+    """Return how an index run goes, as JSON has it, in a few words."""
+    word = f"{progress['embedded']} embedded, {progress['images_per_second']:.1f} a second"
+    left = progress["seconds_left"]
+    return word if left is None else f"{word}, {timedelta(seconds=round(left))} left"
+
+
+def verification_cells(verification: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what was checked and found, as JSON has it."""
+    problems, notices, gone = (verification.get(name) for name in ("problems", "notices", "gone"))
+    return [
+        ("checked", f"{verification['rows']} images, {verification['files']} files"),
+        *(("problem", f"{one['place']}: {one['problem']}. {one['advice']}") for one in problems or ()),
+        *(("notice", one) for one in notices or ()),
+        *(
+            ("gone", f"{one['uri'] or 'all files, for it cannot be opened'}, of {one['archive']}")
+            for one in gone or ()
+        ),
+        ("result", f"{len(problems)} problems" if problems else "sound"),
+    ]
+
+
+def compaction_cells(compaction: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what compacting changed, as JSON has it, a name and a word each."""
+    before, after = compaction["bytes_before"] / 1e6, compaction["bytes_after"] / 1e6
+    return [
+        ("files", f"{compaction['files_before']} before, {compaction['files_after']} now"),
+        ("size", f"{before:.1f} MB before, {after:.1f} MB now"),
+    ]
+
+
+def deletion_cells(deletion: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what was deleted, as JSON has it, a name and a word each."""
+    purged = ", also from old versions and derived files" if deletion["purged"] else ""
+    return [("deleted", f"{deletion['deleted']} images{purged}"), ("images", f"{deletion['images']} left")]
+
+
+def export_cells(export: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what was exported, as JSON has it, a name and a word each."""
+    return [
+        ("exported", f"{export['rows']} images, {export['size_bytes'] / 1e6:.1f} MB"),
+        ("file", export["file"]),
+    ]
+
+
+def import_cells(imported: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what was imported, as JSON has it, a name and a word each."""
+    return [("imported", f"{imported['rows']} images of {imported['files']} files")]
+
+
+def merge_cells(merged: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what was merged, as JSON has it, a name and a word each."""
+    return [
+        ("added", f"{merged['rows']} images of {merged['files']} files"),
+        ("left alone", f"{merged['already_there']} files that were there already"),
+    ]
+
+
+def backup_cells(backup: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what was copied, as JSON has it, a name and a word each."""
+    copied = f"{backup['images']} images, {backup['size_bytes'] / 1e6:.1f} MB"
+    return [("copied", copied), ("backup", backup["backup"])]
 
 
 def picture_cells(picture: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -94,6 +183,7 @@ def gallery_cells(gallery: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("version", str(gallery["version"])),
         ("size", f"{gallery['size_bytes'] / 1e6:.1f} MB"),
         ("columns", ", ".join(gallery["columns"])),
+        ("last run", f"{run['started']}, {run['state']}" if (run := gallery["last_run"]) else "none"),
     ]
 
 
@@ -134,20 +224,33 @@ def progress(title: str) -> Iterator[Show]:
     if not console.is_terminal:
         yield _lines(title)
         return
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[word]}"), TimeRemainingColumn())
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[word]}"))
     with Progress(TextColumn(title), *columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=None, word="")
         yield lambda done, total, word: bar.update(task, completed=done, total=total, word=word)
 
 
+def json_progress() -> Callable[[Mapping[str, Any]], None]:
+    """Return what writes an object on stderr, one line and at most one a second: progress for programs."""
+    told = -math.inf
+
+    def tell(state: Mapping[str, Any]) -> None:
+        nonlocal told
+        if time.monotonic() - told >= JSON_PROGRESS_SECONDS:
+            told = time.monotonic()
+            print(json.dumps(state), file=sys.stderr, flush=True)
+
+    return tell
+
+
 def _lines(title: str) -> Show:
     told = time.monotonic()
 
-    def show(done: int, total: int, word: str) -> None:
+    def show(done: int, total: int | None, word: str) -> None:
         nonlocal told
         if time.monotonic() - told >= PLAIN_PROGRESS_SECONDS:
             told = time.monotonic()
-            note(f"{title}: {done} of {total}, {word}")
+            note(f"{title}: {done}{'' if total is None else f' of {total}'}, {word}")
 
     return show
 
@@ -160,6 +263,7 @@ def quieten_libraries() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("LANCE_LOG", "error")
     logging.getLogger().addHandler(logging.NullHandler())
     for name in ("medsiglip_search", "indexer", "ui"):
         logger = logging.getLogger(name)

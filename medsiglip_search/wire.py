@@ -56,7 +56,10 @@ def picture_json(picture: Picture, source_digest: str, pixel_digest: str) -> dic
 
 
 def gallery_json(gallery: "Gallery") -> dict[str, Any]:
-    """Return what a gallery holds and how it was made. size_bytes: of the folder, old versions included."""
+    """Return what a gallery holds and how it was made.
+
+    size_bytes: of the folder, old versions included. last_run: of `index`, None before the first.
+    """
     return {
         "images": len(gallery),
         "rejected": dict(Counter(one.reason.value for one in gallery.rejected())),
@@ -64,4 +67,5 @@ def gallery_json(gallery: "Gallery") -> dict[str, Any]:
         "version": gallery.version,
         "size_bytes": gallery.size_bytes(),
         "columns": list(gallery.columns()),
+        "last_run": asdict(runs[0]) if (runs := gallery.runs()) else None,
     }

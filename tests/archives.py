@@ -1,13 +1,18 @@
 """Small archives, an encoder to index them with, and what the gallery then holds."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from indexer import pipeline
 from indexer.pipeline import IndexReport
+from indexer.reading import Job
 from medsiglip_search.errors import Reason, Unreadable
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.records import GalleryMeta, Identifiers, PreprocessSpec
@@ -24,7 +29,7 @@ class ColourEncoder:
     revision: str = "1"
     weights_digest: str = "ab" * 32
     dim: int = 3
-    spec: PreprocessSpec = PreprocessSpec(size=4)
+    spec: PreprocessSpec = PreprocessSpec(size=4, fit="stretch")
     batch_size: int = 4
     scale: float = 10.0
     bias: float = -10.0
@@ -96,3 +101,18 @@ def counts(report: IndexReport) -> dict[str, object]:
         "replaced": report.replaced,
         "rejected": report.rejected,
     }
+
+
+@contextmanager
+def after_listing(happens: Callable[[], object]) -> Iterator[None]:
+    """Let something happen when all files have been listed and compared, and before the first is read."""
+    read_files = pipeline.read_files
+
+    def struck(jobs: Iterable[Job], *arguments: Any) -> Any:
+        jobs = list(jobs)
+        happens()
+        return read_files(jobs, *arguments)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pipeline, "read_files", struck)
+        yield

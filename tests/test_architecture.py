@@ -20,6 +20,7 @@ COMPOSITION_ROOT = "medsiglip_search/cli.py"
 # A module, or a folder of modules that share the work.
 HOMES = {
     "faiss": ["medsiglip_search/index/faiss"],
+    "fsspec": ["indexer/sources/remote"],
     "lance": ["medsiglip_search/gallery_table"],
     # DICOM is read in one place; the synthetic archive is written in the other.
     "pydicom": ["medsiglip_search/demo/dicom", "medsiglip_search/images/dicom"],

@@ -22,7 +22,7 @@ from medsiglip_search.errors import (
     InvalidQuery,
 )
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.gallery_schema import KnownFile, check_sidecar_name
+from medsiglip_search.gallery_schema import check_sidecar_name
 from medsiglip_search.gallery_table import Table
 from medsiglip_search.records import PreprocessSpec
 from medsiglip_search.windows import CT_WINDOWS, RenderSpec, Window
@@ -201,8 +201,6 @@ def test_names_with_quotes_and_other_scripts_are_replaced_too(tmp_path):
     gallery = gallery_of(tmp_path / "g", [EAST] * 5, [instance(name) for name in names])
     commit(gallery, [instance(name, mtime_ns=2) for name in names], [NORTH] * 5)
     assert [one.mtime_ns for one in gallery.instances(gallery.select(None))] == [2] * 5
-    with gallery.writer() as writer:
-        assert sorted(writer.known_files(ARCHIVE)) == sorted(names)
 
 
 def test_an_image_id_is_never_used_twice(tmp_path):
@@ -216,27 +214,6 @@ def test_an_image_id_is_never_used_twice(tmp_path):
         writer.remove(ARCHIVE, ["a", "c", "never there"])
     commit(Gallery.open(path), [instance("d")], [EAST])
     assert Gallery.open(path).select(None).tolist() == [4]
-
-
-def test_known_files_are_those_that_need_not_be_read_again(tmp_path):
-    gallery = Gallery.create(tmp_path / "g", meta())
-    commit(
-        gallery,
-        [instance("whole", 0), instance("whole", 1), instance("partly", 0)],
-        [EAST] * 3,
-        [
-            rejected("partly", 1),
-            rejected("broken"),
-            rejected("only a frame", 0),
-            rejected("x", archive="/other"),
-        ],
-    )
-    with gallery.writer() as writer:
-        assert writer.known_files(ARCHIVE) == {
-            "whole": KnownFile(5, 1, "source of whole at 1"),
-            "partly": KnownFile(6, 1, "source of partly at 1"),
-            "broken": KnownFile(6, 1, "source of broken"),
-        }
 
 
 def test_a_batch_with_an_unusable_embedding_is_refused_as_a_whole(tmp_path):
@@ -381,12 +358,22 @@ AFTER = (
 )
 
 
+def known_files(gallery):
+    """Return when each file was changed that is embedded or rejected as a whole; in both states it is torn."""
+    embedded = dict(
+        row for cells in gallery.cell_batches("uri", "mtime_ns") for row in zip(*cells, strict=True)
+    )
+    rejected = {one.uri: one.mtime_ns for one in gallery.rejected() if one.frame is None}
+    torn = embedded.keys() & rejected.keys()
+    return {uri: mtime_ns for uri, mtime_ns in (embedded | rejected).items() if uri not in torn}
+
+
 def index_again(path):
     """Index what `AFTER` says but for the files that the gallery knows as they are, like an indexer."""
     instances, rejections = AFTER
     now = {one.uri: one.mtime_ns for one in (*instances, *rejections)}
     with Gallery.open(path).writer() as writer:
-        done = {uri for uri, file in writer.known_files(ARCHIVE).items() if file.mtime_ns == now.get(uri)}
+        done = {uri for uri, mtime_ns in known_files(writer.gallery).items() if mtime_ns == now.get(uri)}
         todo = [one for one in instances if one.uri not in done]
         rejections = [one for one in rejections if one.uri not in done]
         writer.commit(todo, [b"jpeg"] * len(todo), np.reshape([NORTH] * len(todo), (-1, 2)), rejections)

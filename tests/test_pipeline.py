@@ -1,8 +1,10 @@
 """From archives to a gallery: what a run stores, and what the next one finds."""
 
+import importlib.metadata
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from archives import (
     UNFIT,
     ColourEncoder,
+    after_listing,
     colours,
     counts,
     images,
@@ -25,8 +28,15 @@ from PIL import Image
 
 from indexer import batch as batch_module
 from indexer.pipeline import Interrupted, Progress, check_inputs, index_archives
-from medsiglip_search.errors import ArchiveNotFound, GalleryMismatch, InvalidMetadata
-from medsiglip_search.gallery import Gallery, GalleryWriter
+from medsiglip_search.errors import (
+    ArchiveNotFound,
+    EncoderFailed,
+    GalleryError,
+    GalleryMismatch,
+    InvalidMetadata,
+)
+from medsiglip_search.gallery import Gallery
+from medsiglip_search.gallery_writer import GalleryWriter
 from medsiglip_search.identifiers import Pseudonymizer
 from medsiglip_search.images import open_image, pixel_digest
 from medsiglip_search.images.guard import Limits
@@ -136,6 +146,10 @@ def test_a_file_that_was_only_touched_keeps_its_row(
     assert counts(report) == {"embedded": 0, "unchanged": 1, "replaced": 0, "rejected": {}}
     assert gallery.select(None).tolist() == ids.tolist()
     assert encoder.calls == [1]
+    # It is noted: the next run need not open it.
+    assert gallery.instances(ids)[0].mtime_ns == 1
+    with after_listing(lambda: make_pipe(path)):
+        assert index_archives(gallery, [str(archive)], encoder).unchanged == 1
 
 
 def test_a_changed_file_replaces_its_row(archive: Path, gallery: Gallery, encoder: ColourEncoder) -> None:
@@ -208,16 +222,6 @@ def test_a_picture_without_embedding_is_rejected_alone(
     assert sorted(images(gallery)) == [("0.png", 0), ("2.png", 0)]
     assert rejected(gallery) == {("1.png", None): "malformed"}
     assert len(gallery) == 2
-
-
-def test_large_pictures_go_to_the_encoder_in_smaller_numbers(
-    archive: Path, gallery: Gallery, encoder: ColourEncoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number, colour in enumerate(colours(5)):
-        save(archive / f"{number}.png", colour)
-    monkeypatch.setattr(batch_module, "WAITING_BYTES", 2 * 6 * 8 * 3)
-    index_archives(gallery, [str(archive)], encoder)
-    assert encoder.calls == [2, 2, 1]
 
 
 @pytest.mark.parametrize(("commit_rows", "kept"), [(1, 2), (5, 4), (1000, 4)])
@@ -301,9 +305,10 @@ def test_an_error_loses_only_what_was_not_committed(
             raise RuntimeError("the device is gone")
 
     encoder.before_call = fail
-    with pytest.raises(RuntimeError, match="the device is gone"):
+    with pytest.raises(EncoderFailed, match=r"colour: .* RuntimeError: the device is gone"):
         index_archives(gallery, [str(archive)], encoder, batch_size=2)
     assert sorted(images(Gallery.open(gallery.path))) == [(f"{number}.png", 0) for number in range(4)]
+    assert [(run.state, run.embedded) for run in gallery.runs()] == [("failed", 4)]
     encoder.before_call = lambda call: None
     assert index_archives(gallery, [str(archive)], encoder).embedded == 5
     assert len(images(gallery)) == 9
@@ -343,12 +348,8 @@ def test_what_happens_to_a_file_after_listing_costs_that_file_alone_and_is_made_
         pytest.skip("root may read everything")
     path = save(archive / "a.png", (255, 0, 0))
     save(archive / "b.png", (0, 255, 0))
-
-    def strike(progress: Progress) -> None:
-        if progress.files == 0:
-            happens(path)
-
-    index_archives(gallery, [str(archive)], encoder, progress=strike)
+    with after_listing(lambda: happens(path)):
+        index_archives(gallery, [str(archive)], encoder)
     assert list(images(gallery)) == [("b.png", 0)]
     assert rejected(gallery) == {("a.png", None): "unreadable"}
     assert "a.png" not in gallery.rejected()[0].message
@@ -364,12 +365,8 @@ def test_a_file_that_could_not_be_read_is_tried_again_although_it_did_not_change
     archive: Path, gallery: Gallery, encoder: ColourEncoder
 ) -> None:
     path, aside = save(archive / "a.png"), archive.parent / "aside.png"
-
-    def put_aside(progress: Progress) -> None:
-        if progress.files == 0:
-            path.rename(aside)
-
-    index_archives(gallery, [str(archive)], encoder, progress=put_aside)
+    with after_listing(lambda: path.rename(aside)):
+        index_archives(gallery, [str(archive)], encoder)
     assert rejected(gallery) == {("a.png", None): "unreadable"}
     aside.rename(path)
     index_archives(gallery, [str(archive)], encoder)
@@ -447,10 +444,12 @@ def test_progress_counts_files(archive: Path, gallery: Gallery, encoder: ColourE
         save(archive / f"{number}.png", colour)
     told: list[Progress] = []
     index_archives(gallery, [str(archive)], encoder, batch_size=1, progress=told.append)
-    assert told == [Progress(files, 3, files) for files in (0, 1, 2, 3)]
+    assert [(now.files, now.embedded) for now in told] == [(0, 0), (1, 1), (2, 2), (3, 3), (3, 3)]
+    assert all(now.total >= now.files for now in told)
+    assert (told[-1].total, told[-1].listed, told[-1].seconds_left) == (3, True, 0.0)
     told.clear()
     index_archives(gallery, [str(archive)], encoder, progress=told.append)
-    assert told == [Progress(3, 3, 0)]
+    assert (told[-1].files, told[-1].total, told[-1].embedded) == (3, 3, 0)
 
 
 def test_bad_inputs_are_refused_before_anything_is_stored(
@@ -493,14 +492,16 @@ def test_every_file_that_comes_with_pydicom_ends_somewhere(gallery: Gallery, enc
     assert {"test-SR.dcm", "README.txt", "rtplan.dcm"} <= without
 
 
-def test_a_picture_that_took_too_long_is_tried_again_by_the_next_run(
+def test_a_picture_that_took_too_long_is_tried_again_when_that_is_asked_for(
     archive: Path, gallery: Gallery, encoder: ColourEncoder
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (3000, 3000, 3), dtype=np.uint8)
     Image.fromarray(noise).save(archive / "a.webp", lossless=True, quality=0, method=0)
     index_archives(gallery, [str(archive)], encoder, limits=Limits(timeout_s=0.1))
-    assert rejected(gallery) == {("a.webp", None): "decode_timeout"}
     index_archives(gallery, [str(archive)], encoder)
+    assert rejected(gallery) == {("a.webp", None): "decode_timeout"}
+    report = index_archives(gallery, [str(archive)], encoder, retry_rejected=True)
+    assert counts(report) == {"embedded": 1, "unchanged": 0, "replaced": 1, "rejected": {}}
     assert (list(images(gallery)), rejected(gallery)) == ([("a.webp", 0)], {})
 
 
@@ -526,10 +527,230 @@ def test_images_whose_file_is_gone_stay_and_are_told_of(
 ) -> None:
     for name in ("goes.png", "stays.png"):
         save(archive / name)
+    (archive / "goes.txt").write_text("text")
     index_archives(gallery, [str(archive)], encoder)
     (archive / "goes.png").unlink()
+    (archive / "goes.txt").unlink()
     with caplog.at_level("INFO", "indexer"):
         report = index_archives(gallery, [str(archive)], encoder)
     assert sorted(images(gallery)) == [("goes.png", 0), ("stays.png", 0)]
-    assert (report.unchanged, report.removed) == (1, 0)
-    assert "1 of the gallery's files are gone from their archive; their images stay" in caplog.text
+    assert (report.unchanged, report.removed, report.rejected) == (1, 0, {})
+    assert "2 of the gallery's files are gone; their images stay; --prune drops them" in caplog.text
+
+
+def test_prune_takes_out_what_is_gone_from_these_archives_and_nothing_else(
+    tmp_path: Path, archive: Path, gallery: Gallery, encoder: ColourEncoder
+) -> None:
+    for path in (archive / "goes.png", archive / "stays.png", tmp_path / "other" / "goes.png"):
+        save(path)
+    save_pages(archive / "pages.tif", [(255, 0, 0), None, (0, 255, 0)])
+    (archive / "goes.txt").write_text("text")
+    index_archives(gallery, [str(archive), str(tmp_path / "other")], encoder)
+    for path in (archive / "goes.png", archive / "pages.tif", archive / "goes.txt"):
+        path.unlink()
+    (tmp_path / "other" / "goes.png").unlink()
+    report = index_archives(gallery, [str(archive)], encoder, prune=True)
+    assert (report.removed, report.unchanged, report.rejected) == (3, 1, {})
+    left = gallery.instances(gallery.select(None))
+    assert {(one.archive, one.uri) for one in left} == {
+        (str(archive), "stays.png"),
+        (str(tmp_path / "other"), "goes.png"),
+    }
+    assert gallery.rejected() == []
+    assert index_archives(gallery, [str(archive)], encoder, prune=True).removed == 0
+
+
+def test_a_moved_file_keeps_its_embedding_and_prune_drops_its_old_row(
+    archive: Path, gallery: Gallery, encoder: ColourEncoder
+) -> None:
+    path = save(archive / "old.png")
+    index_archives(gallery, [str(archive)], encoder)
+    before = images(gallery)["old.png", 0]
+    path.rename(archive / "new.png")
+    report = index_archives(gallery, [str(archive)], encoder, prune=True)
+    assert (report.embedded, report.removed, encoder.calls) == (1, 1, [1])
+    assert images(gallery) == {("new.png", 0): before}
+
+
+def test_prune_spares_what_a_folder_that_cannot_be_listed_may_hold(
+    archive: Path, gallery: Gallery, encoder: ColourEncoder
+) -> None:
+    save(archive / "a.png")
+    save(archive / "sub" / "b.png")
+    index_archives(gallery, [str(archive)], encoder)
+    shutil.rmtree(archive / "sub")
+    (archive / "sub").symlink_to("sub")
+    assert index_archives(gallery, [str(archive)], encoder, prune=True).removed == 0
+    assert sorted(images(gallery)) == [("a.png", 0), ("sub/b.png", 0)]
+    (archive / "sub").unlink()
+    report = index_archives(gallery, [str(archive)], encoder, prune=True)
+    assert report.removed == 2  # the picture, and the folder that stood rejected
+    assert (sorted(images(gallery)), gallery.rejected()) == ([("a.png", 0)], [])
+
+
+def test_nothing_is_pruned_of_an_archive_that_is_empty_now_nor_after_ctrl_c(
+    archive: Path, gallery: Gallery, encoder: ColourEncoder
+) -> None:
+    path = save(archive / "a.png")
+    index_archives(gallery, [str(archive)], encoder)
+    path.unlink()
+    with pytest.raises(ArchiveNotFound, match="holds no file to index"):
+        index_archives(gallery, [str(archive)], encoder, prune=True)
+    save(archive / "b.png", (255, 0, 0))
+
+    def interrupt(call: int) -> None:
+        raise KeyboardInterrupt
+
+    encoder.before_call = interrupt
+    with pytest.raises(Interrupted):
+        index_archives(gallery, [str(archive)], encoder, prune=True)
+    assert list(images(gallery)) == [("a.png", 0)]
+
+
+def test_an_archive_without_a_file_is_told_when_the_others_are_done(
+    tmp_path: Path, archive: Path, gallery: Gallery, encoder: ColourEncoder
+) -> None:
+    save(archive / "a.png")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ArchiveNotFound, match="empty: holds no file to index"):
+        index_archives(gallery, [str(archive), str(tmp_path / "empty")], encoder)
+    assert list(images(gallery)) == [("a.png", 0)]
+
+
+def test_an_embedded_file_that_cannot_be_read_now_keeps_its_images(
+    archive: Path, gallery: Gallery, encoder: ColourEncoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, other = save(archive / "a.png", (255, 0, 0)), save(archive / "b.png", (0, 255, 0))
+    index_archives(gallery, [str(archive)], encoder)
+    make_pipe(path)
+    save(other, (0, 0, 255))
+    with after_listing(lambda: make_folder(other)):
+        report = index_archives(gallery, [str(archive)], encoder)
+    assert counts(report) == {"embedded": 0, "unchanged": 2, "replaced": 0, "rejected": {}}
+    assert [np.argmax(row) for row in images(gallery).values()] == [0, 1]
+    assert "2 files cannot be read now; their images stay as they were" in caplog.text
+    other.rmdir()
+    save(other, (0, 0, 255))
+    assert index_archives(gallery, [str(archive)], encoder).replaced == 1
+    assert np.argmax(images(gallery)["b.png", 0]) == 2
+
+
+def test_rejected_files_and_frames_are_tried_again_when_that_is_asked_for(
+    archive: Path, gallery: Gallery, encoder: ColourEncoder
+) -> None:
+    save(archive / "good.png")
+    save_pages(archive / "some.tif", [(255, 0, 0), UNFIT])
+    (archive / "notes.txt").write_text("text")
+    index_archives(gallery, [str(archive)], encoder)
+    assert encoder.calls == [3, 1, 1, 1]
+    report = index_archives(gallery, [str(archive)], encoder, retry_rejected=True)
+    assert (report.unchanged, report.replaced) == (1, 2)
+    assert encoder.calls[4:] == [1]  # the page that has no embedding yet
+    assert report.rejected == {"malformed": 1, "not_an_image": 1}
+
+
+def test_a_run_is_kept_in_the_gallery(archive: Path, gallery: Gallery, encoder: ColourEncoder) -> None:
+    save(archive / "a.png")
+    (archive / "notes.txt").write_text("text")
+    during: list[tuple[str, str | None]] = []
+
+    def look(progress: Progress) -> None:
+        during.extend((run.state, run.ended) for run in gallery.runs() if progress.files == 0)
+
+    report = index_archives(gallery, [str(archive)], encoder, progress=look)
+    (run,) = gallery.runs()
+    assert during == [("running", None)]
+    assert (run.state, run.archives, run.embedded) == ("done", (str(archive),), 1)
+    assert (run.rejected, run.seconds) == ({"not_an_image": 1}, report.seconds)
+    assert run.gallery_versions == (1, gallery.version)
+    assert run.ended is not None
+    assert run.ended > run.started
+    assert run.software["pylance"] == importlib.metadata.version("pylance")
+
+
+def test_a_batch_that_the_encoder_has_no_memory_for_is_halved(
+    archive: Path, gallery: Gallery, encoder: ColourEncoder
+) -> None:
+    for number, colour in enumerate(colours(9)):
+        save(archive / f"{number}.png", colour)
+
+    def starve(call: int) -> None:
+        if encoder.calls[-1] > 2:
+            raise MemoryError
+
+    encoder.before_call = starve
+    assert index_archives(gallery, [str(archive)], encoder, batch_size=8).embedded == 9
+    assert encoder.calls == [8, 4, 2, 2, 2, 2, 1]
+    encoder.before_call = lambda call: _raise(MemoryError())
+    save(archive / "new.png", (9, 8, 7))
+    with pytest.raises(EncoderFailed, match="not enough memory for one picture"):
+        index_archives(gallery, [str(archive)], encoder)
+
+
+def test_a_store_that_takes_no_more_ends_the_run_and_keeps_what_it_has(
+    archive: Path, gallery: Gallery, encoder: ColourEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, colour in enumerate(colours(9)):
+        save(archive / f"{number}.png", colour)
+    monkeypatch.setattr(batch_module, "COMMIT_ROWS", 4)
+    commit, begun = GalleryWriter.commit, []
+
+    def full(self: GalleryWriter, *batch: Any) -> np.ndarray:
+        begun.append(len(batch[0]))
+        if len(begun) == 2:
+            raise GalleryError("no space left")
+        return commit(self, *batch)
+
+    monkeypatch.setattr(GalleryWriter, "commit", full)
+    with pytest.raises(GalleryError, match="no space left"):
+        index_archives(gallery, [str(archive)], encoder, batch_size=2)
+    assert len(begun) == 2  # nothing more is tried
+    assert sorted(images(Gallery.open(gallery.path))) == [("0.png", 0), ("1.png", 0)]
+    assert [(run.state, run.embedded) for run in gallery.runs()] == [("failed", 2)]
+    monkeypatch.undo()
+    assert index_archives(gallery, [str(archive)], encoder).embedded == 7
+
+
+def test_pictures_are_embedded_while_others_are_stored(
+    archive: Path, gallery: Gallery, encoder: ColourEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, colour in enumerate(colours(4)):
+        save(archive / f"{number}.png", colour)
+    monkeypatch.setattr(batch_module, "COMMIT_ROWS", 4)
+    third_call, commit = threading.Event(), GalleryWriter.commit
+    waited: list[bool] = []
+
+    def slow(self: GalleryWriter, *batch: Any) -> np.ndarray:
+        waited.append(third_call.wait(10))
+        return commit(self, *batch)
+
+    monkeypatch.setattr(GalleryWriter, "commit", slow)
+    encoder.before_call = lambda call: third_call.set() if call == 3 else None
+    assert index_archives(gallery, [str(archive)], encoder, batch_size=1).embedded == 4
+    assert waited == [True, True]
+
+
+def test_equal_pixels_of_a_file_that_is_being_stored_are_embedded_once(
+    archive: Path, gallery: Gallery, encoder: ColourEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        save(archive / name)
+    monkeypatch.setattr(batch_module, "COMMIT_ROWS", 1)
+    index_archives(gallery, [str(archive)], encoder, batch_size=1)
+    assert encoder.calls == [1]
+    assert len(images(gallery)) == 3
+
+
+def test_a_table_that_names_no_file_is_refused_before_anything_is_stored(
+    archive: Path, gallery: Gallery, encoder: ColourEncoder
+) -> None:
+    save(archive / "a.png")
+    table = archive / "table.csv"
+    table.write_text("path,report\nb.png,normal\n")
+    with pytest.raises(InvalidMetadata, match="none of its 1 paths is a file of the archive"):
+        index_archives(gallery, [str(archive)], encoder, metadata=table)
+    assert (len(gallery), gallery.runs()) == (0, [])
+
+
+def _raise(error: Exception) -> None:
+    raise error

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from medsiglip_search.encoders.preprocess import model_input, pad_square, preprocess
+from medsiglip_search.encoders.fitting import fitted, pad_square
+from medsiglip_search.encoders.preprocess import preprocess
 from medsiglip_search.records import PreprocessSpec
 
 REFERENCE = Path(__file__).parents[1].parent / "shared" / "reference" / "resize"
@@ -23,7 +24,7 @@ def grey(rows: list[list[int]]) -> np.ndarray:
 
 def levels(image: np.ndarray, spec: PreprocessSpec) -> list[list[int]]:
     """Return the grey levels of the first channel after the resize."""
-    return model_input(image, spec)[:, :, 0].tolist()
+    return fitted(image, spec)[:, :, 0].tolist()
 
 
 def grey_levels(batch: torch.Tensor) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
-from indexer.side_by_side import side_by_side
+from indexer.side_by_side import drawn_ahead, side_by_side
 
 
 def test_items_come_stream_after_stream_however_long_each_takes() -> None:
@@ -70,3 +70,22 @@ def test_streams_are_closed_when_the_caller_stops_early() -> None:
     results.close()  # type: ignore[attr-defined]
     assert sorted(closed) == [0, 1]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+
+
+def test_one_stream_is_drawn_ahead_and_closed_when_the_caller_leaves() -> None:
+    closed, enough = threading.Event(), threading.Event()
+
+    def numbers() -> Generator[int, None, None]:
+        try:
+            for number in range(100):
+                if number == 4:
+                    enough.set()
+                yield number
+        finally:
+            closed.set()
+
+    with drawn_ahead(numbers(), items=3) as drawn:
+        assert enough.wait(5)  # though nothing was asked for yet
+        assert [next(drawn), next(drawn)] == [0, 1]
+    assert closed.is_set()
+    assert not [thread for thread in threading.enumerate() if thread.name == "draw-ahead"]

@@ -7,6 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from indexer.sidecar import SidecarRow, is_joined, is_table, joined, read_sidecar
+from indexer.sources import Entry
+from indexer.sources.folder import LocalFile
 from medsiglip_search.errors import InvalidMetadata
 from medsiglip_search.identifiers import Dropped, Kept, Pseudonymizer
 from medsiglip_search.records import Attributes, Instance
@@ -120,12 +122,12 @@ def test_rows_without_a_file_are_told_and_refused_where_all_are(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sidecar = read_sidecar(table(tmp_path, "path,report\nimages/a.png,x\nimages/b.png,x\n"))
-    sidecar.match({"images/a.png", "images/b.png", "other"})
+    sidecar.match(0)
     assert caplog.messages == []
-    sidecar.match({"images/a.png", "other"})
+    sidecar.match(1)
     assert caplog.messages == [f"{tmp_path}/metadata.csv: 1 of 2 rows name no file of the archive"]
     with pytest.raises(InvalidMetadata, match="none of its 2 paths is a file of the archive"):
-        sidecar.match({"a.png", "b.png"})
+        sidecar.match(2)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -151,7 +153,7 @@ def test_any_text_is_read_or_refused(tmp_path: Path, text: str) -> None:
 )
 def test_only_text_named_as_a_table_is_one(tmp_path: Path, name: str, content: bytes, expected: bool) -> None:
     (tmp_path / name).write_bytes(content)
-    assert is_table(tmp_path / name) is expected
+    assert is_table(Entry("archive", name, 0, 0, LocalFile(str(tmp_path / name)))) is expected
 
 
 def test_the_table_overrides_the_file_and_identifiers_become_pseudonyms() -> None:

@@ -232,10 +232,11 @@ def test_an_embedding_of_zeros_is_refused(own_copy: Path) -> None:
         (10**9, "avx512_bf16", torch.bfloat16),
         (10**9, "amx_bf16", torch.bfloat16),
         (10**9, "avx2", torch.float32),
+        (3 * 10**6, "avx512_bf16", torch.bfloat16),
         (10**6, "avx512_bf16", torch.float32),
     ],
 )
-def test_bf16_is_for_large_models_on_processors_that_have_it(
+def test_bf16_is_for_all_but_the_smallest_models_on_processors_that_have_it(
     parameters: int, capability: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {capability: True})
@@ -246,6 +247,7 @@ def test_bf16_is_for_large_models_on_processors_that_have_it(
 def test_bf16_embeddings_stay_close_to_fp32(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exact = load(checkpoint)
     monkeypatch.setattr(siglip, "LARGE", 0)
+    monkeypatch.setattr(siglip, "BF16_FROM", 0)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
 
     rounded = load(checkpoint)
@@ -255,3 +257,29 @@ def test_bf16_embeddings_stay_close_to_fp32(checkpoint: Path, monkeypatch: pytes
     assert cosines.min() >= 0.999
     assert rounded.embed_texts(TEXTS).dtype == np.float32
     assert rounded.scale == exact.scale
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("[enforce fail] DefaultCPUAllocator: not")],
+)
+def test_want_of_memory_is_a_memory_error(checkpoint: Path, error: RuntimeError) -> None:
+    encoder = load(checkpoint)
+
+    def starve(*_: object) -> None:
+        raise error
+
+    encoder._model.vision_model.register_forward_pre_hook(starve)
+    with pytest.raises(MemoryError, match="not the memory for so many pictures"):
+        encoder.embed_images(pictures(3))
+
+
+def test_a_picture_alone_and_among_others_has_one_embedding(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(siglip, "BF16_FROM", 0)
+    encoder = load(checkpoint)
+
+    alone = np.concatenate([encoder.embed_images([picture]) for picture in pictures(5)])
+
+    assert np.array_equal(alone, encoder.embed_images(pictures(5)))

@@ -1,6 +1,7 @@
 """Folders as archives: what counts as a file, under which name, in which order."""
 
 import os
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -34,7 +35,8 @@ def test_an_entry_carries_size_and_time_of_its_file(tmp_path: Path) -> None:
     path = write(tmp_path / "a", b"four")
     os.utime(path, ns=(1, 1_600_000_000_123_456_789))
     (entry,) = listed(tmp_path).values()
-    assert (entry.size, entry.mtime_ns, entry.path) == (4, 1_600_000_000_123_456_789, path)
+    assert (entry.size, entry.mtime_ns) == (4, 1_600_000_000_123_456_789)
+    assert entry.file.content() == path
     assert entry.archive == str(tmp_path)
     assert entry.problem is None
 
@@ -130,9 +132,65 @@ def test_a_name_in_latin_1_is_storable_and_its_file_can_be_read(tmp_path: Path) 
     write(tmp_path / "käse 100%.dcm")
     entries = listed(tmp_path)
     assert sorted(entries) == ["caf%E9.dcm", "käse 100%.dcm"]
-    assert entries["caf%E9.dcm"].path.read_bytes() == b"pixels"
+    assert Path(entries["caf%E9.dcm"].file.content()).read_bytes() == b"pixels"
     for uri in entries:
         uri.encode()  # raises on a surrogate
+
+
+def test_names_that_differ_in_case_are_two_files(tmp_path: Path) -> None:
+    for name in ("a.dcm", "A.dcm", "a.DCM"):
+        write(tmp_path / name, name.encode())
+    if len(os.listdir(tmp_path)) < 3:
+        pytest.skip("a file system that takes them for one")
+    entries = listed(tmp_path)
+    assert [Path(entry.file.content()).read_text() for entry in entries.values()] == list(entries)
+    assert list(entries) == ["A.dcm", "a.DCM", "a.dcm"]
+
+
+def test_what_vanishes_while_it_is_listed_is_an_entry_with_a_problem(tmp_path: Path) -> None:
+    for name in ("a/1", "b/2", "c", "d/3"):
+        write(tmp_path / name)
+    entries = open_source(str(tmp_path)).entries()
+    assert next(entries).uri == "a/1"
+    shutil.rmtree(tmp_path / "b")
+    (tmp_path / "c").unlink()
+    gone = "cannot be read: no such file or directory"
+    assert {entry.uri: entry.problem for entry in entries} == {"b": gone, "c": gone, "d/3": None}
+
+
+def test_an_archive_that_vanishes_is_one_entry_with_a_problem(tmp_path: Path) -> None:
+    write(tmp_path / "archive" / "a")
+    source = open_source(str(tmp_path / "archive"))
+    shutil.rmtree(tmp_path / "archive")
+    [entry] = source.entries()
+    assert (entry.uri, entry.problem) == (".", "cannot be read: no such file or directory")
+
+
+def test_a_file_is_held_until_it_is_surely_gone(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "1.dcm")
+    write(tmp_path / "caf%E9")
+    (tmp_path / "x").symlink_to("y")
+    (tmp_path / "y").symlink_to("x")
+    if sys.platform == "linux":
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xe9")).touch()
+    held = {
+        "a/1.dcm": True,
+        "a/2.dcm": False,
+        "b/1.dcm": False,
+        "a/1.dcm/x": False,
+        "null\0": False,
+        "caf%E9": True,
+        "b%E9": sys.platform == "linux",
+        "x/1.dcm": True,  # behind what cannot be opened
+    }
+    source = open_source(str(tmp_path))
+    assert {uri: source.holds(uri) for uri in held} == held
+
+
+def test_an_archive_inside_another_has_its_own_names(tmp_path: Path) -> None:
+    write(tmp_path / "year" / "a.dcm")
+    assert list(listed(tmp_path)) == ["year/a.dcm"]
+    assert list(listed(tmp_path / "year")) == ["a.dcm"]
 
 
 def test_long_paths_are_listed(tmp_path: Path) -> None:
@@ -152,7 +210,8 @@ def test_what_is_left_out_is_not_listed(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("absent", "no such archive"),
-        ("file", "not a folder"),
+        ("fifo", "neither a folder nor a tar or zip file"),
+        ("file", "neither a folder nor a tar or zip file"),
         ("loop", "no such archive"),
         ("null\0", "no such archive"),
         ("", "no archive given"),
@@ -160,6 +219,7 @@ def test_what_is_left_out_is_not_listed(tmp_path: Path) -> None:
 )
 def test_no_archive_is_an_error_that_says_what_to_give(tmp_path: Path, name: str, message: str) -> None:
     write(tmp_path / "file")
+    os.mkfifo(tmp_path / "fifo")
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(ArchiveNotFound, match=message):
         open_source(str(tmp_path / name) if name else "")

@@ -3,10 +3,23 @@
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from indexer.sources import Entry
-from medsiglip_search.errors import ArchiveNotFound
+from indexer.sources.names import WHOLE, storable, unstored
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file on a local disk."""
+
+    path: str
+
+    def content(self) -> Path:
+        """Return its path."""
+        return Path(self.path)
 
 
 class FolderSource:
@@ -17,75 +30,78 @@ class FolderSource:
     in two ways keeps its real name.
     """
 
-    def __init__(self, folder: str, leave_out: Iterable[Path] = ()) -> None:
-        """Take `folder` for an archive, less the files and folders of `leave_out`.
-
-        Raises ArchiveNotFound if it is not a folder that can be listed.
-        """
-        if not folder:
-            raise ArchiveNotFound("no archive given; name a folder of images")
-        try:
-            self.root = Path(folder).resolve(strict=True)
-        except (OSError, RuntimeError, ValueError):  # missing; a loop of links; a null character
-            raise ArchiveNotFound(f"{folder}: no such archive; give an existing folder of images") from None
-        if not self.root.is_dir():
-            raise ArchiveNotFound(f"{folder}: not a folder; give the folder that holds the images")
-        if not os.access(self.root, os.R_OK | os.X_OK):
-            raise ArchiveNotFound(f"{folder}: may not be listed; ask for read permission")
-        self.archive = storable(str(self.root))
+    def __init__(self, root: Path, leave_out: Iterable[Path] = ()) -> None:
+        """Take `root`, a folder's absolute path without links, less the files and folders of `leave_out`."""
+        self.archive = storable(str(root))
+        self._root = str(root)
         self._left_out = {_identity(path.stat()) for path in leave_out if path.exists()}
+        # A link to a folder that holds the archive would bring in everything beside the archive.
+        self._above = {_identity(path.stat()) for path in root.parents}
 
     def entries(self) -> Iterator[Entry]:
         """Yield an entry per file; a folder that cannot be listed is an entry with a `problem`, too."""
-        # A link to a folder that holds the archive would bring in everything beside the archive.
-        walked = self._left_out | {_identity(path.stat()) for path in self.root.parents}
-        tops = [self.root]
+        walked = self._left_out | self._above
+        tops = [_Place(self._root, "")]
         while tops:
-            linked: list[Path] = []
+            linked: list[_Place] = []
             for top in tops:
                 yield from self._walk(top, walked, linked)
             tops = linked
 
-    def _walk(self, top: Path, walked: set[tuple[int, int]], linked: list[Path]) -> Iterator[Entry]:
+    def holds(self, uri: str) -> bool:
+        """Tell whether the file is still there, or behind a folder that does not let one see."""
+        return any(_may_exist(f"{self._root}/{name}") for name in {uri, unstored(uri)})
+
+    def _walk(self, top: "_Place", walked: set[tuple[int, int]], linked: list["_Place"]) -> Iterator[Entry]:
         """Yield the entries below `top`; folders that are links go to `linked` instead."""
         stack = [top]
         while stack:
-            path = stack.pop()
+            place = stack.pop()
             try:
-                status = path.stat()
+                status = os.stat(place.path)
                 is_folder = stat.S_ISDIR(status.st_mode)
-                if is_folder and path != top and path.is_symlink():
-                    linked.append(path)
+                if is_folder and place is not top and os.path.islink(place.path):
+                    linked.append(place)
                     continue
                 if _identity(status) in (walked if is_folder else self._left_out):
                     continue
-                names = os.listdir(path) if is_folder else []
+                names = os.listdir(place.path) if is_folder else []
             except OSError as error:
                 # The error's own text would name the path.
-                yield self._problem(path, f"cannot be read: {os.strerror(error.errno or 0).lower()}")
+                yield self._entry(place, problem=f"cannot be read: {os.strerror(error.errno or 0).lower()}")
                 continue
             if is_folder:
                 walked.add(_identity(status))
-                stack += [path / name for name in sorted(names, reverse=True)]
+                stack += [place.inside(name) for name in sorted(names, reverse=True)]
             elif stat.S_ISREG(status.st_mode):
-                yield Entry(self.archive, self._uri(path), status.st_size, status.st_mtime_ns, path)
+                yield self._entry(place, status.st_size, status.st_mtime_ns)
             else:
                 # Opening a FIFO would wait for a writer, for ever if need be.
-                yield self._problem(path, "neither a file nor a folder")
+                yield self._entry(place, problem="neither a file nor a folder")
 
-    def _problem(self, path: Path, message: str) -> Entry:
-        return Entry(self.archive, self._uri(path), 0, 0, path, message)
-
-    def _uri(self, path: Path) -> str:
-        return storable(path.relative_to(self.root).as_posix())
+    def _entry(self, place: "_Place", size: int = 0, mtime_ns: int = 0, problem: str | None = None) -> Entry:
+        uri = storable(place.name) or WHOLE
+        return Entry(self.archive, uri, size, mtime_ns, LocalFile(place.path), problem)
 
 
-def storable(name: str) -> str:
-    r"""Return `name` with the bytes that are not UTF-8 percent-encoded: b"caf\xe9" becomes "caf%E9".
+class _Place(NamedTuple):
+    """A file or folder. name: relative to the archive, "" for the archive itself."""
 
-    Such bytes reach Python as lone surrogates, which no table of text takes.
-    """
-    return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in name)
+    path: str
+    name: str
+
+    def inside(self, name: str) -> "_Place":
+        return _Place(os.path.join(self.path, name), f"{self.name}/{name}" if self.name else name)
+
+
+def _may_exist(path: str) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null character
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from medsiglip_search.demo.drawing.canvas import Box
 from medsiglip_search.demo.findings import MODALITIES, SIDES, Modality, Sign
 from medsiglip_search.demo.network import GRID, SIZE, SPEC
 from medsiglip_search.demo.workers import worker_pool
-from medsiglip_search.encoders.preprocess import pad_square, resize
+from medsiglip_search.encoders.fitting import fitted
 
 FINDINGS = [
     f"{side}{finding.name}"
@@ -64,7 +64,7 @@ def _draw_chunk(seed: tuple[int, int], pictures: int) -> Pool:
         picture = render(modality.code, values)
         if modality.code == "OP" and rng.random() < 0.25:
             picture = np.repeat(picture[..., 1:2], 3, axis=2)  # red-free, as the archive's grey photographs
-        pixels[row] = resize(pad_square(picture), SPEC).numpy()
+        pixels[row] = fitted(picture, SPEC)
         for sign, box in zip(signs, boxes, strict=True):
             for name in {sign.finding, sign.label}:
                 places[row, *_patches(box, picture.shape), FINDINGS.index(name)] = True

@@ -47,7 +47,8 @@ class Encoder(Protocol):
     def embed_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Return (N, D) float32 embeddings of (H, W, 3) uint8 pictures of any sizes, each row of L2 norm 1.
 
-        Raises Unreadable(malformed) when an embedding of these pictures is not finite.
+        Raises Unreadable(malformed) when an embedding of these pictures is not finite, MemoryError when there
+        is not the memory for so many at once.
         """
         ...
 

@@ -33,7 +33,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LARGE = 100_000_000
-"""Parameters from which on bf16 pays, and from which on a CPU takes pictures one at a time."""
+"""Parameters from which on a CPU takes pictures one at a time."""
+
+BF16_FROM = 2_000_000
+"""Parameters from which on bf16 pays: below, most of the time goes elsewhere."""
 
 
 class SiglipEncoder:
@@ -81,17 +84,27 @@ class SiglipEncoder:
     def embed_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Return (N, D) float32 embeddings of (H, W, 3) uint8 pictures of any sizes, each row of L2 norm 1.
 
-        Raises Unreadable(malformed) when an embedding of these pictures is not finite.
+        Raises Unreadable(malformed) when an embedding of these pictures is not finite, MemoryError where the
+        device has not the memory for them.
         """
         rows = [np.empty((0, self.dim), np.float32)]
-        for chunk in _chunks(images, self.batch_size):
-            pixels = preprocess(chunk, self.spec, self._model.device).to(self._model.dtype)
-            rows.append(_unit(self._model.vision_model(pixel_values=pixels).pooler_output))
+        with _memory_error():
+            for chunk in _chunks(images, self.batch_size):
+                pixels = preprocess(chunk, self.spec, self._model.device).to(self._model.dtype)
+                rows.append(_unit(self._pooled(pixels)))
         embeddings = np.concatenate(rows)
         if broken := int((~np.isfinite(embeddings).all(axis=1)).sum()):
             message = f"the encoder gives no finite embedding for {broken} of {len(images)} pictures"
             raise Unreadable(Reason.MALFORMED, message)
         return embeddings
+
+    def _pooled(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return what the tower makes of (N, 3, size, size), whatever else is in the batch."""
+        if len(pixels) > 1 or self.batch_size == 1:
+            return self._model.vision_model(pixel_values=pixels).pooler_output
+        # A picture alone is multiplied by other routines, which round otherwise: a query would not meet its
+        # own row with a cosine of 1, and a run that was interrupted would end in other rows.
+        return self._model.vision_model(pixel_values=pixels.expand(2, -1, -1, -1)).pooler_output[:1]
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -132,7 +145,7 @@ class SiglipEncoder:
 def load_siglip(folder: Path, *, name: str, revision: str, device: str = "auto") -> SiglipEncoder:
     """Return the encoder of a checkpoint folder: config.json, safetensors, tokenizer; no code from it is run.
 
-    Large models run in bf16 where the device multiplies it, everything else in fp32.
+    All but the smallest models run in bf16 where the device multiplies it, everything else in fp32.
     Raises EncoderUnavailable when a part is missing or damaged, or the checkpoint is not a SigLIP.
     """
     _check_architecture(folder)
@@ -179,7 +192,7 @@ def _device(name: str) -> torch.device:
 
 
 def _precision(device: torch.device, parameters: int) -> torch.dtype:
-    if parameters < LARGE:
+    if parameters < BF16_FROM:
         return torch.float32
     if device.type == "cuda":
         multiplies_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -289,6 +302,20 @@ def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+@contextmanager
+def _memory_error() -> Iterator[None]:
+    """Raise MemoryError for what torch raises instead."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        raise MemoryError("the device has not the memory for so many pictures") from None
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):
+            raise
+        raise MemoryError("there is not the memory for so many pictures") from None
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from medsiglip_search.images.dicom import DicomFile
 from medsiglip_search.images.digests import pixel_digest, source_digest
 from medsiglip_search.images.grey import is_flat
 from medsiglip_search.images.raster import RasterFile
-from medsiglip_search.images.sniff import SNIFF_BYTES, sniff
+from medsiglip_search.images.sniff import SNIFF_BYTES, is_packed, sniff
 from medsiglip_search.images.source import open_source, translated
 from medsiglip_search.images.thumbnail import png, thumbnail
 from medsiglip_search.records import Picture
@@ -27,6 +27,9 @@ __all__ = [
     "source_digest",
     "thumbnail",
 ]
+
+_OTHER = "This is neither DICOM, PNG, JPEG, TIFF, BMP, WebP nor GIF."
+_PACKED = "This is a packed file, no picture. If it holds some, give it to `index` as an archive of its own."
 
 
 class ImageFile(Protocol):
@@ -60,12 +63,11 @@ def open_image(source: str | os.PathLike[str] | bytes, rendering: RenderSpec = R
     stream = open_source(source)
     try:
         with translated():
-            kind = sniff(stream.read(SNIFF_BYTES))
+            head = stream.read(SNIFF_BYTES)
+            kind = sniff(head)
             stream.seek(0)
             if kind is None:
-                raise Unreadable(
-                    Reason.NOT_AN_IMAGE, "This is neither DICOM, PNG, JPEG, TIFF, BMP, WebP nor GIF."
-                )
+                raise Unreadable(Reason.NOT_AN_IMAGE, _PACKED if is_packed(head) else _OTHER)
             reader = DicomFile(stream, rendering) if kind == "dicom" else RasterFile(stream)
         return _OpenImage(stream, reader)
     except BaseException:

@@ -8,9 +8,9 @@ import numpy as np
 from medsiglip_search.images.source import open_source, translated
 
 
-def source_digest(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256, in hex, of a file. Raises Unreadable."""
-    with open_source(path) as file, translated():
+def source_digest(source: str | os.PathLike[str] | bytes) -> str:
+    """Return the SHA-256, in hex, of a file or its bytes. Raises Unreadable."""
+    with open_source(source) as file, translated():
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

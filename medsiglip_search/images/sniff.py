@@ -37,6 +37,11 @@ def sniff(head: bytes) -> Literal["dicom"] | RasterKind | None:
     return _raster_kind(head) or ("dicom" if _starts_with_element(head) else None)
 
 
+def is_packed(head: bytes) -> bool:
+    """Tell whether `head` begins a zip, a tar or a compressed file."""
+    return head.startswith((b"PK\3\4", b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\0")) or head[257:262] == b"ustar"
+
+
 def _raster_kind(head: bytes) -> RasterKind | None:
     for signature, kind in _SIGNATURES.items():
         if head.startswith(signature):

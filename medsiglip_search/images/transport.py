@@ -4,7 +4,6 @@ import mmap
 import os
 import pickle
 import socket
-import struct
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -20,13 +19,21 @@ _KEPT_BYTES = 16 << 20
 
 def send(channel: socket.socket, value: Any) -> None:
     """Send a value for `receive`. Raises OSError if the other end has hung up."""
-    message = pickle.dumps(value, protocol=5)
-    channel.sendall(struct.pack("<Q", len(message)) + message)
+    # As a stream, so that a large file on its way to be decoded is in memory once at each end.
+    with channel.makefile("wb") as stream:
+        pickle.dump(value, stream, protocol=5)
 
 
 def receive(channel: socket.socket) -> Any:
-    """Return the next value. Raises EOFError if the other end has hung up, OSError, TimeoutError."""
-    return pickle.loads(_next_message(channel))
+    """Return the next value, of which there must be no more than one on its way.
+
+    Raises EOFError if the other end has hung up, OSError, TimeoutError.
+    """
+    with channel.makefile("rb") as stream:
+        try:
+            return pickle.load(stream)
+        except pickle.UnpicklingError:
+            raise EOFError from None
 
 
 class SharingSender:
@@ -104,22 +111,6 @@ class SharingReceiver:
             self._mapped.close()
             self._mapped = None
         return copies
-
-
-def _next_message(channel: socket.socket) -> bytearray:
-    (length,) = struct.unpack("<Q", _exactly(channel, 8))
-    return _exactly(channel, length)
-
-
-def _exactly(channel: socket.socket, length: int) -> bytearray:
-    received = bytearray(length)
-    view = memoryview(received)
-    while view:
-        count = channel.recv_into(view)
-        if not count:
-            raise EOFError
-        view = view[count:]
-    return received
 
 
 def _anonymous_file() -> int:

@@ -6,21 +6,21 @@ It scans one query on one thread and several queries on several. (`distance_comp
 to `IndexFlat`, which keeps float32: twice the memory.)
 """
 
-import hashlib
 import json
 import logging
 from contextlib import suppress
-from pathlib import Path
+from hashlib import file_digest, sha256
 from typing import Any
 
 import faiss
 import numpy as np
 
-from medsiglip_search import locks
+from medsiglip_search import checksums, locks
+from medsiglip_search.files import UNFINISHED, write_file
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.gallery_folder import INDEX, write_file
+from medsiglip_search.gallery_folder import INDEX, INDEX_LOCK
 
-CODES, NOTE, LOCK = "exact.faiss", "exact.json", "lock"
+CODES, NOTE = "exact.faiss", "exact.json"
 
 SUMMATION_ERROR = 1e-5
 """Within which the scores of FAISS are right; a sum of 1152 float32 products is off by some 1e-7."""
@@ -46,13 +46,12 @@ class ExactIndex:
         A folder that cannot be written keeps no file; the index is then in memory alone.
         """
         image_ids = gallery.select(None)
-        folder = gallery.path / INDEX
         stamp = {"gallery": gallery.state, "images": len(image_ids), "dim": gallery.meta.dim}
-        codes = _load(folder, stamp)
+        codes = _load(gallery, stamp)
         if codes is None:
             codes = _build(gallery)
             if len(image_ids):
-                _save(folder, stamp, codes)
+                _save(gallery, stamp, codes)
         return cls(image_ids, codes)
 
     def search(
@@ -122,41 +121,50 @@ def _rows(codes: faiss.IndexScalarQuantizer) -> np.ndarray:
     return memory.view(np.float16).reshape(codes.ntotal, codes.d)
 
 
-def _load(folder: Path, stamp: dict[str, Any]) -> faiss.IndexScalarQuantizer | None:
-    """Return the saved codes if their note says `stamp` and their checksum fits, else None."""
+def _load(gallery: Gallery, stamp: dict[str, Any]) -> faiss.IndexScalarQuantizer | None:
+    """Return the saved codes if their note says `stamp` and the checksums fit, else None."""
+    folder = gallery.path / INDEX
     try:
-        note = json.loads((folder / NOTE).read_bytes())
-        if not isinstance(note, dict) or note | stamp != note:
-            log.info("the index is of another version of the gallery; building it anew")
-            return None
-        # FAISS reads a damaged file without a word. Checked and read through one descriptor, because another
-        # process may put a newer file in its place.
-        with (folder / CODES).open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() == note.get("sha256"):
-                file.seek(0)
-                reader = faiss.PyCallbackIOReader(file.read, 1 << 22)  # type: ignore[attr-defined]
-                codes = faiss.read_index(reader)
-                if isinstance(codes, faiss.IndexScalarQuantizer):
-                    return codes
+        note = (folder / NOTE).read_bytes()
+        digests = checksums.read_list(folder).digests
+        if digests.get(NOTE) == sha256(note).hexdigest():
+            if json.loads(note) != stamp:
+                log.info("the index is of another version of the gallery; building it anew")
+                return None
+            # FAISS reads a damaged file without a word. Checked and read through one descriptor, because
+            # another process may put a newer file in its place.
+            with (folder / CODES).open("rb") as file:
+                if digests.get(CODES) == file_digest(file, "sha256").hexdigest():
+                    file.seek(0)
+                    reader = faiss.PyCallbackIOReader(file.read, 1 << 22)  # type: ignore[attr-defined]
+                    codes = faiss.read_index(reader)
+                    if isinstance(codes, faiss.IndexScalarQuantizer):
+                        return codes
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RuntimeError):
         pass
-    log.warning("the index file is damaged; building it anew")
+    if locks.is_unfinished(gallery.path / INDEX_LOCK):
+        log.info("the index was not yet saved as a whole; building it anew")
+    else:
+        log.warning("the index file is damaged; building it anew")
     return None
 
 
-def _save(folder: Path, stamp: dict[str, Any], codes: faiss.IndexScalarQuantizer) -> None:
-    """Write the codes and, after them, the note that vouches for them."""
-    unfinished = folder / (CODES + ".unfinished")
+def _save(gallery: Gallery, stamp: dict[str, Any], codes: faiss.IndexScalarQuantizer) -> None:
+    """Write the codes, their note and, after them, the list that vouches for both."""
+    folder = gallery.path / INDEX
+    unfinished = folder / (CODES + UNFINISHED)
     try:
         folder.mkdir(exist_ok=True)
-        with locks.exclusive(folder / LOCK):
-            faiss.write_index(codes, str(unfinished))
-            with unfinished.open("rb") as file:
-                note = {**stamp, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-            unfinished.replace(folder / CODES)
-            write_file(folder / NOTE, json.dumps(note, indent=2).encode(), mode=0o644)
+        with locks.exclusive(gallery.path / INDEX_LOCK) as hold:
+            # What was deleted since must not come back to the disk; `GalleryWriter.purge` waits for the lock.
+            if gallery.is_newest:
+                faiss.write_index(codes, str(unfinished))
+                unfinished.replace(folder / CODES)
+                write_file(folder / NOTE, json.dumps(stamp, indent=2).encode())
+                checksums.write_list(folder, checksums.digests_of(folder, (CODES, NOTE)))
+            hold.finish()
     except locks.Held:
         log.info("another process is saving the index")
     except (OSError, RuntimeError) as error:

@@ -5,119 +5,23 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom.data
 import pytest
 from checkpoints import make_checkpoint
+from command_line import SCRIPT, Run, gradient, one_error
 from PIL import Image
 
-from medsiglip_search import __version__, cli, encoders, terminal
-from medsiglip_search.cli import main
+from medsiglip_search import __version__, encoders, terminal
+from medsiglip_search.commands.options import DECODE_TIMEOUT_S
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.images import pixel_digest
 from medsiglip_search.images.guard import Limits
-
-NOTICES = ("The demo encoder knows synthetic pictures only", "1 table beside the pictures left aside")
-SCRIPT = Path(sys.executable).parent / "medsiglip-search"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: list[str]
-    err: list[str]
-
-    @property
-    def json(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out]
-
-
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    connect = socket.socket.connect
-
-    def refuse(self: socket.socket, address: object) -> None:
-        assert self.family not in (socket.AF_INET, socket.AF_INET6), f"a connection to {address}"
-        connect(self, address)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    for name in ("MEDSIGLIP_ENCODER", "MEDSIGLIP_DEVICE"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(autouse=True)
-def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", f"{SCRIPT.parent}{os.pathsep}{os.environ['PATH']}")
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_command(*arguments: object) -> Outcome:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        assert isinstance(exit_.value.code, int)
-        return Outcome(exit_.value.code, captured.out.splitlines(), captured.err.splitlines())
-
-    return run_command
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
-
-
-@pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("archive")
-    for number in range(4):
-        gradient(64 * number).save(folder / f"{number}.png")
-    shutil.copy(pydicom.data.get_testdata_file("CT_small.dcm"), folder / "ct.dcm")
-    (folder / "notes.txt").write_text("left effusion")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def table(archive: Path) -> Path:
-    path = archive / "metadata.csv"
-    path.write_text("path,report,age\n0.png,normal,61\n1.png,effusion,\n2.png,,7\n")
-    return path
-
-
-@pytest.fixture(scope="session")
-def gallery(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, archive: Path, table: Path) -> Path:
-    path = tmp_path_factory.mktemp("galleries") / "tiny"
-    with pytest.raises(SystemExit, match="0"):
-        main(["index", str(path), str(archive), "--encoder", str(checkpoint), "--metadata", str(table)])
-    return path
-
-
-def gradient(start: int) -> Image.Image:
-    picture = Image.linear_gradient("L").point(lambda value: (value + start) % 256)
-    return picture.resize((40, 30)).convert("RGB")
-
-
-def one_error(outcome: Outcome) -> str:
-    """Return the message of a command that failed as it should: in one line, and nothing else."""
-    assert outcome.out == []
-    errors = [line for line in outcome.err if not line.startswith(NOTICES)]
-    assert len(errors) == 1, errors
-    assert errors[0].startswith("error: ")
-    return errors[0].removeprefix("error: ")
-
 
 # index
 
@@ -292,7 +196,7 @@ def test_a_window_that_is_none_is_refused_before_anything_is_made(
 
 def test_the_commands_have_the_time_limit_of_the_guard() -> None:
     # Written twice, because importing the guard would make the command's help slow.
-    assert Limits().timeout_s == cli.DECODE_TIMEOUT_S
+    assert Limits().timeout_s == DECODE_TIMEOUT_S
 
 
 def test_identifiers_can_be_left_out(run: Run, tmp_path: Path, archive: Path, checkpoint: Path) -> None:
@@ -454,7 +358,11 @@ def test_bad_input_is_one_line_that_says_what_to_do(
     encoder = ("--encoder", checkpoint)
     cases: list[tuple[Sequence[object], int, str]] = [
         (["index", new], 2, f"no archive given; try medsiglip-search index {new} FOLDER_OF_IMAGES"),
-        (["index", new, absent], 2, f"{absent}: no such archive; give an existing folder of images"),
+        (
+            ["index", new, absent],
+            2,
+            f"{absent}: no such archive; give a folder of images, ",
+        ),
         (["index", new, ""], 2, "no archive given; name a folder of images"),
         (["index", new, archive / "0.png"], 2, "not a folder; give the folder that holds the images"),
         (

@@ -1,0 +1,40 @@
+"""What a command prints."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from medsiglip_search import terminal
+from medsiglip_search.commands.options import DEMO_ENCODER
+from medsiglip_search.terminal import note
+
+
+def print_json(objects: Iterable[Mapping[str, Any]]) -> None:
+    """Print one object per line."""
+    # In ASCII, so that neither the terminal's encoding nor a control character in a name gets in the way.
+    print_lines(map(json.dumps, objects))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print each line."""
+    for line in lines:
+        print(line)
+
+
+def print_cells(rows: Sequence[Sequence[str]]) -> None:
+    """Print the rows with their columns under each other."""
+    print_lines(terminal.aligned(rows))
+
+
+def say_what_demo_knows(encoder: str) -> None:
+    """Say on stderr that the demo encoder is no good for real pictures, if `encoder` is that one."""
+    if encoder == DEMO_ENCODER:
+        note(
+            "The demo encoder knows synthetic pictures only; real ones need a gallery of --encoder medsiglip."
+        )
+
+
+def say_failed(message: str, exit_code: int) -> int:
+    """Say on stderr what went wrong; returns `exit_code`."""
+    note("error: " + " ".join(message.split()))
+    return exit_code

@@ -1,0 +1,278 @@
+"""What keeps a gallery small and right: touch, delete, compact, purge, and the reports of runs."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from galleries import ARCHIVE, gallery_of, instance, meta, rejected, unit
+
+from medsiglip_search.errors import GalleryDamaged, GalleryOutdated, InvalidQuery
+from medsiglip_search.gallery import Gallery
+from medsiglip_search.gallery_writer import _TIDY_AFTER
+from medsiglip_search.index import open_index
+from medsiglip_search.records import Run
+from medsiglip_search.verify import verify
+
+NO_TIME = timedelta(0)
+
+
+def several_commits(path, count=4, rows=5):
+    """Make a gallery of files 0/0, 0/1, ..., a commit for each first number; no embedding is there twice."""
+    gallery = Gallery.create(path, meta())
+    with gallery.writer() as writer:
+        for number in range(count):
+            instances = [
+                instance(f"{number}/{row}", modality=("CR", "CT")[row % 2], year=2000 + number)
+                for row in range(rows)
+            ]
+            thumbnails = [f"jpeg of {one.uri}".encode() for one in instances]
+            angles = np.arange(rows) + number * rows
+            embeddings = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+            writer.commit(instances, thumbnails, embeddings, [rejected(f"{number}/bad")])
+    return gallery
+
+
+def contents(gallery):
+    """Return all that the gallery's rows hold, in their order, and its rejections."""
+    ids, embeddings = gallery.embeddings()
+    rows = zip(gallery.instances(ids), gallery.thumbnails(ids), embeddings.tolist(), strict=True)
+    return list(rows), gallery.rejected()
+
+
+def data_files(gallery):
+    return {path.name for path in (gallery.path / "images.lance" / "data").iterdir()}
+
+
+# Touch
+
+
+def test_touched_files_keep_all_but_their_size_and_time(tmp_path):
+    gallery = several_commits(tmp_path / "g")
+    with gallery.writer() as writer:
+        writer.delete("uri IN ('1/0', '2/3', '2/4')")
+        before, rejections = contents(gallery)
+        touched = {(ARCHIVE, uri): (77, 1_700_000_000_123_456_789) for uri in ("0/1", "2/2", "2/4", "2/bad")}
+        writer.touch({**touched, (ARCHIVE, "never there"): (1, 1), ("/other", "0/0"): (1, 1)})
+
+    def now(one):
+        size, mtime_ns = touched.get((one.archive, one.uri), (one.size, one.mtime_ns))
+        return replace(one, size=size, mtime_ns=mtime_ns)
+
+    expected = [(now(one), *rest) for one, *rest in before], [now(one) for one in rejections]
+    assert [one.uri for one, *_ in expected[0] if one.size == 77] == ["0/1", "2/2"]
+    assert contents(gallery) == contents(Gallery.open(gallery.path)) == expected
+    with gallery.writer() as writer:
+        writer.compact(NO_TIME)
+    assert contents(Gallery.open(gallery.path)) == expected
+
+
+def test_a_touched_file_can_be_touched_and_replaced_again(tmp_path):
+    gallery = several_commits(tmp_path / "g")
+    with gallery.writer() as writer:
+        for mtime_ns in (5, 6):
+            writer.touch({(ARCHIVE, f"{number}/1"): (9, mtime_ns) for number in range(3)})
+        writer.commit([instance("1/1", mtime_ns=7)], [b"new"], unit([[0, 1]]), [])
+    rows = {one.uri: (one.image_id, one.mtime_ns) for one, *_ in contents(gallery)[0]}
+    assert (rows["0/1"], rows["1/1"], rows["2/1"], rows["2/2"]) == ((2, 6), (21, 7), (12, 6), (13, 1))
+
+
+# Delete
+
+
+def test_deleted_images_are_out_of_search_at_once_and_nothing_else_is(tmp_path):
+    gallery = several_commits(tmp_path / "g")
+    reader = Gallery.open(gallery.path)
+    before, rejections = contents(gallery)
+    with gallery.writer() as writer:
+        assert writer.delete("\"modality\" = 'CT' AND year <> 2001") == 6
+        assert writer.delete("modality = 'MR'") == 0
+    left = [row for row in before if row[0].attributes.modality == "CR" or row[0].attributes.year == 2001]
+    assert contents(gallery) == contents(Gallery.open(gallery.path)) == (left, rejections)
+    assert contents(reader) == (before, rejections)
+    ids = open_index(gallery).search(unit([[1, 1]]), 100)[1]
+    assert sorted(ids[0]) == [one.image_id for one, *_ in left]
+
+
+@pytest.mark.parametrize("where", ["modalty = 'CR'", "year", "year = 2000 LIMIT 1", "1=1; DROP TABLE images"])
+def test_a_condition_that_is_none_deletes_nothing(tmp_path, where):
+    gallery = several_commits(tmp_path / "g", count=1)
+    with gallery.writer() as writer, pytest.raises(InvalidQuery):
+        writer.delete(where)
+    assert len(Gallery.open(gallery.path)) == 5
+
+
+def test_the_ids_of_deleted_images_are_never_used_again(tmp_path):
+    gallery = several_commits(tmp_path / "g", count=2)
+    with gallery.writer() as writer:
+        writer.delete("image_id >= 9")
+        writer.purge()
+    with Gallery.open(gallery.path).writer() as writer:
+        assert writer.commit([instance("new")], [b""], unit([[1, 0]]), []).tolist() == [11]
+        writer.delete("1 = 1")
+        writer.purge()
+    with Gallery.open(gallery.path).writer() as writer:
+        assert writer.commit([instance("new")], [b""], unit([[1, 0]]), []).tolist() == [12]
+
+
+# Compact and purge
+
+
+def test_a_compacted_gallery_holds_the_same_in_fewer_files(tmp_path):
+    gallery = several_commits(tmp_path / "g", count=6)
+    with gallery.writer() as writer:
+        writer.commit([instance("0/0", mtime_ns=2)], [b"new"], unit([[3, 4]]), [rejected("1/1")])
+        before = contents(gallery)
+        kept = writer.compact()
+        assert contents(gallery) == before
+        compaction = writer.compact(NO_TIME)
+        files = [path.stat().st_size for path in gallery.path.rglob("*") if path.is_file()]
+        assert (compaction.files_after, compaction.bytes_after) == (len(files), sum(files))
+    assert contents(gallery) == contents(Gallery.open(gallery.path)) == before
+    assert len(data_files(gallery)) == 1
+    assert kept.files_after > kept.files_before > compaction.files_after
+    assert verify(gallery.path).problems == ()
+
+
+def test_a_reader_keeps_its_version_through_compact_until_that_is_removed(tmp_path):
+    gallery = several_commits(tmp_path / "g")
+    staying, leaving = Gallery.open(gallery.path), Gallery.open(gallery.path)
+    before = contents(staying)
+    with gallery.writer() as writer:
+        writer.delete("year = 2001")
+        writer.compact()
+        assert contents(staying) == before
+        writer.compact(NO_TIME)
+    for read in (leaving.embeddings, leaving.rejected, leaving.files, lambda: leaving.select("year = 2000")):
+        with pytest.raises(GalleryOutdated, match=r"removed meanwhile\. Open the gallery again"):
+            read()
+    leaving.refresh()
+    assert contents(leaving) == contents(gallery)
+
+
+def test_damage_of_the_newest_version_is_not_taken_for_its_removal(tmp_path):
+    gallery = several_commits(tmp_path / "g")
+    for name in data_files(gallery):
+        (gallery.path / "images.lance" / "data" / name).unlink()
+    with pytest.raises(GalleryDamaged):
+        Gallery.open(gallery.path).embeddings()
+
+
+def test_a_clock_that_was_set_back_removes_nothing_that_is_needed(tmp_path, monkeypatch):
+    gallery = several_commits(tmp_path / "g")
+    before = contents(gallery)
+    with gallery.writer() as writer:
+        writer.compact(timedelta(days=-1))  # every version is older than tomorrow
+        assert contents(Gallery.open(gallery.path)) == before
+        writer.delete("year = 2000")
+        writer.purge()
+    assert len(Gallery.open(gallery.path)) == 15
+
+
+def test_purge_leaves_no_byte_of_what_was_deleted(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((200, 2))
+    instances = [
+        instance(f"{number}.dcm", patient=f"patient-{number:04}-{'secret' if number == 7 else 'known'}")
+        for number in range(200)
+    ]
+    gallery = gallery_of(tmp_path / "g", rows, instances)
+    with gallery.writer() as writer:
+        writer.commit([instance("other.dcm")], [b"jpeg of other.dcm"], unit([[1, 2]]), [])
+    open_index(gallery)
+    embedding = gallery.embeddings_of([8]).astype(np.float16).tobytes()
+    traces = (b"jpeg of 7.dcm", b"patient-0007-secret", embedding)
+
+    def found():
+        files = [path.read_bytes() for path in gallery.path.rglob("*") if path.is_file()]
+        return [any(trace in content for content in files) for trace in traces]
+
+    old = data_files(gallery)
+    with gallery.writer() as writer:
+        assert writer.delete("image_id = 8") == 1
+        before = contents(gallery)
+        assert found() == [True, True, True]
+        writer.purge()
+    assert found() == [False, False, False]
+    assert data_files(gallery).isdisjoint(old)
+    assert not (gallery.path / "index").exists()
+    assert contents(gallery) == contents(Gallery.open(gallery.path)) == before
+    assert verify(gallery.path).problems == ()
+
+
+def test_many_commits_are_joined_by_themselves(tmp_path):
+    gallery = Gallery.create(tmp_path / "g", meta())
+    names = [str(number) for number in range(_TIDY_AFTER)]
+    with gallery.writer() as writer:
+        for number, name in enumerate(names):
+            writer.commit([instance(name), instance(name, 1)], [b""] * 2, unit([[number, 1]] * 2), [])
+        assert gallery._images.parts_below(1 << 20) == _TIDY_AFTER
+    # Whoever commits next: it need not be the writer that made them.
+    with gallery.writer() as writer:
+        writer.delete("uri = '5' AND frame = 0")
+        writer.touch({(ARCHIVE, "7"): (9, 9)})
+        before = contents(gallery)[0]
+        writer.commit([instance("3", mtime_ns=2)], [b""], unit([[0, 1]]), [])
+        writer.commit([instance("last")], [b""], unit([[0, 1]]), [])
+    assert gallery._images.parts_below(1 << 20) == 1
+    after = contents(gallery)[0]
+    assert after[:-2] == [row for row in before if row[0].uri != "3"]
+    new_ids = 2 * _TIDY_AFTER + np.array([1, 2])
+    assert [(one.uri, one.image_id) for one, *_ in after[-2:]] == [*zip(("3", "last"), new_ids, strict=True)]
+    assert verify(gallery.path).problems == ()
+
+
+# Reading it all
+
+
+def test_row_batches_give_any_column_of_the_rows_that_fit(tmp_path):
+    gallery = several_commits(tmp_path / "g")
+    columns = ["uri", "thumbnail", "embedding", "indexed_at"]
+    assert set(columns) <= set(gallery.stored_columns()) == set(gallery.schema.names)
+    rows = [row for batch in gallery.row_batches(columns, '"year" = 2002') for row in batch.to_pylist()]
+    assert [row["uri"] for row in rows] == [f"2/{number}" for number in range(5)]
+    assert rows[1]["thumbnail"] == b"jpeg of 2/1"
+    assert rows[4]["embedding"] == gallery.embeddings("uri = '2/4'")[1][0].tolist()
+    assert sum(batch.num_rows for batch in gallery.row_batches(["frame"])) == 20
+    with pytest.raises(InvalidQuery):
+        next(gallery.row_batches(columns, "yaer = 2002"))
+
+
+def test_rejected_batches_are_in_the_order_of_rejection(tmp_path):
+    gallery = several_commits(tmp_path / "g", count=3)
+    with gallery.writer() as writer:
+        writer.commit([], [], np.empty((0, 2)), [rejected("0/bad", frame=3, mtime_ns=2)])
+    cells = [row for batch in gallery.rejected_batches("uri", "frame") for row in zip(*batch, strict=True)]
+    assert cells == [("1/bad", None), ("2/bad", None), ("0/bad", 3)]
+
+
+# Runs
+
+
+def run_of(started, **changes):
+    run = Run(started, None, "running", ("/data",), 0, 0, 0, 0, {}, 0.0, 0.0, (1, 1), {"python": "3"})
+    return replace(run, **changes)
+
+
+def test_the_reports_of_runs_are_kept_the_newest_first(tmp_path):
+    gallery = several_commits(tmp_path / "g")
+    first = run_of("2026-11-22T09:00:00.000001+02:00")
+    ended = replace(first, ended="2026-11-22T09:10:00+02:00", state="done", embedded=7, rejected={"blank": 2})
+    killed = run_of("2026-11-22T08:00:00+00:00")
+    with gallery.writer() as writer:
+        writer.record_run(first)
+        assert gallery.runs() == [first]
+        writer.record_run(ended)
+        writer.record_run(killed)
+    assert Gallery.open(gallery.path).runs() == [killed, ended]
+    assert [path.name for path in (gallery.path / "runs").iterdir() if ":" in path.name] == []
+    assert verify(gallery.path).problems == ()
+
+
+def test_a_report_that_cannot_be_read_says_that_it_can_go(tmp_path):
+    gallery = several_commits(tmp_path / "g")
+    with gallery.writer() as writer:
+        writer.record_run(run_of("2026-11-22T08:00:00+00:00"))
+    (file,) = (gallery.path / "runs").iterdir()
+    file.write_text("{")
+    with pytest.raises(GalleryDamaged, match="delete it"):
+        gallery.runs()

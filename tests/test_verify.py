@@ -1,0 +1,320 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from galleries import gallery_of, instance, meta, rejected
+
+from medsiglip_search.errors import GalleryDamaged, GalleryError, GalleryNotFound
+from medsiglip_search.gallery import Gallery
+from medsiglip_search.gallery_table import Table
+from medsiglip_search.index import open_index
+from medsiglip_search.records import Run
+from medsiglip_search.verify import UNFINISHED, verify
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def gallery(tmp_path):
+    """A gallery with a file of every kind: deletions, rejections, a run, an index."""
+    gallery = gallery_of(tmp_path / "g", np.eye(8))
+    with gallery.writer() as writer:
+        writer.commit([instance("3.png", mtime_ns=2)], [b"jpeg"], np.eye(8)[:1], [rejected("bad")])
+        run = Run(
+            "2026-11-22T08:00:00Z", "2026-11-22T08:01:00Z", "done", (), 1, 0, 1, 0, {}, 1, 1, (2, 3), {}
+        )
+        writer.record_run(run)
+    open_index(gallery)
+    return gallery
+
+
+def files_of(gallery):
+    return sorted(path for path in gallery.path.rglob("*") if path.is_file() and path.stat().st_size)
+
+
+def test_a_sound_gallery_has_no_problems(gallery):
+    calls = []
+    verification = verify(gallery.path, progress=lambda done, total: calls.append((done, total)))
+    listed = (gallery.path / "files.sha256").read_text().splitlines()
+    assert (verification.rows, verification.files) == (8, len(listed))
+    assert (verification.problems, verification.notices) == ((), ())
+    assert calls == [(done, len(listed)) for done in range(len(listed) + 1)]
+    parts = {path.relative_to(gallery.path).parts[0] for path in files_of(gallery)}
+    assert parts == {
+        *("gallery.json", "secret.key", "files.sha256"),
+        *("images.lance", "rejected.lance", "index", "runs"),
+    }
+
+
+def test_the_list_of_files_is_what_sha256sum_takes(gallery):
+    subprocess.run(["sha256sum", "--check", "--strict", "files.sha256"], cwd=gallery.path, check=True)
+
+
+def test_a_flipped_bit_in_any_file_is_noticed(gallery):
+    for number, file in enumerate(files_of(gallery)):
+        sound = file.read_bytes()
+        place = number * 7919 % len(sound)
+        file.write_bytes(sound[:place] + bytes([sound[place] ^ 1 << number % 8]) + sound[place + 1 :])
+        problems = verify(gallery.path).problems
+        assert problems, f"bit {number % 8} of byte {place} of {file}"
+        assert all("\n" not in f"{one.place}{one.problem}{one.advice}" for one in problems)
+        file.write_bytes(sound)
+    assert verify(gallery.path).problems == ()
+
+
+def test_a_cut_in_any_file_is_noticed(gallery):
+    for file in files_of(gallery):
+        sound = file.read_bytes()
+        for length in (0, len(sound) // 2, len(sound) - 1):
+            file.write_bytes(sound[:length])
+            assert verify(gallery.path).problems, f"{file} of {length} bytes"
+        file.write_bytes(sound)
+
+
+def test_the_list_cut_at_the_end_of_any_line_is_noticed(gallery):
+    file = gallery.path / "files.sha256"
+    lines = file.read_bytes().splitlines(keepends=True)
+    for count in range(len(lines)):
+        file.write_bytes(b"".join(lines[:count]))
+        name = lines[count].decode().split()[1]
+        assert name in {problem.place for problem in verify(gallery.path).problems}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "images.lance/data/*.lance",
+        "images.lance/_versions/18446744073709551614.manifest",  # the first version
+        "rejected.lance/_transactions/*.txn",
+        "runs/*.json",
+        "secret.key",
+    ],
+)
+def test_a_file_that_is_missing_is_named(gallery, name):
+    file = next(gallery.path.glob(name))
+    file.unlink()
+    (problem,) = verify(gallery.path).problems
+    assert (problem.place, problem.problem) == (str(file.relative_to(gallery.path)), "missing")
+
+
+def test_a_file_that_is_no_part_of_the_gallery_is_named(gallery):
+    (gallery.path / "images.lance" / "data" / "notes.txt").write_text("mine")
+    (problem,) = verify(gallery.path).problems
+    assert problem.place == "images.lance/data/notes.txt"
+    assert "not listed" in problem.problem
+    assert "Remove it" in problem.advice
+
+
+def test_a_stale_index_is_no_damage_and_a_damaged_one_says_that_it_is_derived(gallery):
+    with gallery.writer() as writer:
+        writer.delete("uri = '1.png'")
+    verification = verify(gallery.path)
+    assert verification.problems == ()
+    assert verification.notices == ("the index is of another version; the next search makes it anew",)
+    (gallery.path / "index" / "exact.faiss").write_bytes(b"other")
+    (problem,) = verify(gallery.path).problems
+    assert problem.place == "index/exact.faiss"
+    assert problem.advice.startswith("Delete index/")
+
+
+def test_what_is_no_gallery_cannot_be_verified(tmp_path, gallery):
+    with pytest.raises(GalleryNotFound):
+        verify(tmp_path / "nothing")
+    (gallery.path / "gallery.json").unlink()
+    with pytest.raises(GalleryDamaged, match=r"gallery\.json is missing"):
+        verify(gallery.path)
+
+
+# Rows that no digest can find fault with
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    monkeypatch.setattr("medsiglip_search.gallery_writer._refuse_unusable", lambda *_: None)
+
+
+def test_an_embedding_that_is_not_finite_or_not_unit_is_named(tmp_path, unchecked):
+    gallery = Gallery.create(tmp_path / "g", meta())
+    rows = [(1, 0), (np.nan, 0), (0.6, 0.8), (1.01, 0), (0, np.inf), (0.9985, 0), (0, 0)]
+    with gallery.writer() as writer:
+        names = [f"{number}.png" for number in range(len(rows))]
+        writer.commit(list(map(instance, names)), [b""] * len(rows), np.array(rows), [])
+    verification = verify(gallery.path)
+    assert verification.rows == 7
+    assert [(one.place, one.problem) for one in verification.problems] == [
+        ("image 2 and 1 more", "has an embedding that is not finite"),
+        ("image 4 and 1 more", "has an embedding whose norm is not 1"),
+    ]
+
+
+def test_a_row_of_the_same_file_and_frame_and_an_id_out_of_order_are_named(tmp_path):
+    gallery = gallery_of(tmp_path / "g", np.eye(3))
+    with gallery.writer():
+        row = next(gallery.row_batches(gallery.stored_columns(), "image_id = 2"))
+        gallery._advance(images=gallery._images.with_rows(row, []))
+    assert [(one.place, one.problem) for one in verify(gallery.path).problems] == [
+        ("image 2", "has an id out of order"),
+        ("image 2", "has the file and frame of an earlier one"),
+    ]
+
+
+def test_an_empty_cell_where_none_may_be_is_named(tmp_path):
+    gallery = gallery_of(tmp_path / "g", np.eye(3))
+    with gallery.writer() as writer:
+        batch = next(gallery.row_batches(gallery.stored_columns(), "image_id = 2"))
+        (row,) = batch.to_pylist()
+        empty = row | {"image_id": 4, "frame": 1, "source_digest": None, "embedding": None}
+        rows = gallery.schema.empty_table().from_pylist([empty], schema=gallery.schema)
+        gallery._advance(images=gallery._images.with_rows(rows, []))
+        writer.commit([], [], np.empty((0, 3)), [rejected("x")])
+    assert [(one.place, one.problem) for one in verify(gallery.path).problems] == [
+        ("image 4", "has no source_digest"),
+        ("image 4", "has no embedding"),
+    ]
+
+
+# Beside a writer, and after one that was killed
+
+
+def run_python(code, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{Path(__file__).parent}"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+BUSY_WRITER = """
+import sys
+from datetime import timedelta
+import numpy as np
+from galleries import instance, rejected
+from medsiglip_search.gallery import Gallery
+
+with Gallery.open(sys.argv[1]).writer() as writer:
+    for number in range(100_000):
+        names = [f"{number % 5}-{row}" for row in range(8)]
+        writer.commit([instance(name) for name in names], [b"jpeg"] * 8, np.eye(8), [rejected(f"{number}")])
+        if number % 3 == 0:
+            writer.compact(timedelta(0))
+        if number % 7 == 0:
+            writer.delete("uri LIKE '1-%'")
+            writer.purge()
+        print(number, flush=True)
+"""
+
+
+def test_a_writer_at_work_is_no_damage(gallery):
+    writer = run_python(BUSY_WRITER, gallery.path)
+    try:
+        writer.stdout.readline()
+        for _ in range(30):
+            verification = verify(gallery.path)
+            assert verification.problems == ()
+            assert set(verification.notices) <= {
+                UNFINISHED,
+                "the index is of another version; the next search makes it anew",
+            }
+        assert writer.poll() is None
+    finally:
+        writer.kill()
+        writer.communicate()
+
+
+@pytest.mark.parametrize("number", [0, 2, 5])
+def test_a_killed_writer_is_no_damage_and_the_next_one_settles_it(gallery, number):
+    writer = run_python(BUSY_WRITER, gallery.path)
+    for _ in range(number + 1):
+        writer.stdout.readline()
+    writer.kill()
+    writer.communicate()
+    assert writer.returncode == -signal.SIGKILL
+    assert verify(gallery.path).problems == ()
+    with gallery.writer():
+        pass
+    verification = verify(gallery.path)
+    assert verification.problems == ()
+    assert UNFINISHED not in verification.notices
+    names = {path.name for path in files_of(gallery)}
+    assert not any(name.startswith(".tmp") or name.endswith(".unfinished") for name in names)
+
+
+def test_a_kill_between_the_commit_and_its_note_is_told_apart_from_damage(gallery):
+    kill_before_the_note = """
+import os, signal, sys
+import numpy as np
+from galleries import instance
+from medsiglip_search import checksums
+from medsiglip_search.gallery import Gallery
+
+checksums.append_to_list = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+with Gallery.open(sys.argv[1]).writer() as writer:
+    writer.commit([instance("new")], [b""], np.eye(8)[:1], [])
+"""
+    assert run_python(kill_before_the_note, gallery.path).wait() == -signal.SIGKILL
+    verification = verify(gallery.path)
+    assert (verification.rows, verification.problems) == (9, ())
+    assert UNFINISHED in verification.notices
+    # The same files, unlisted for no reason.
+    (gallery.path / "writer.lock").write_bytes(b"")
+    assert {one.problem for one in verify(gallery.path).problems} == {"not listed in files.sha256"}
+
+
+def test_a_torn_last_line_is_mended_by_the_next_writer(gallery):
+    file = gallery.path / "files.sha256"
+    sound = file.read_bytes()
+    file.write_bytes(sound[:-20])
+    (gallery.path / "writer.lock").write_bytes(b"99999\n")
+    assert verify(gallery.path).problems == ()
+    with gallery.writer():
+        pass
+    assert sorted(file.read_bytes().splitlines()) == sorted(sound.splitlines())
+
+
+def test_a_damaged_list_stops_the_next_writer(gallery):
+    file = gallery.path / "files.sha256"
+    file.write_bytes(file.read_bytes().replace(b"\n", b" ", 1))
+    with pytest.raises(GalleryDamaged, match=r"line 1 of files\.sha256"), gallery.writer():
+        pass
+
+
+def test_a_list_that_is_missing_is_made_anew(gallery, caplog):
+    (gallery.path / "files.sha256").unlink()
+    assert verify(gallery.path).problems[0].place == "files.sha256"
+    with gallery.writer():
+        pass
+    assert "files.sha256 was missing" in caplog.text
+    assert verify(gallery.path).problems == ()
+
+
+def test_a_failed_commit_leaves_a_gallery_without_problems(gallery, monkeypatch):
+    def no_room(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("medsiglip_search.checksums.append_to_list", no_room)
+    message = "No space left on device. What was committed before is kept"
+    with gallery.writer() as writer, pytest.raises(GalleryError, match=message):
+        writer.commit([instance("new")], [b""], np.eye(8)[:1], [])
+    assert verify(gallery.path).problems == ()
+    monkeypatch.undo()
+    with gallery.writer() as writer:
+        writer.commit([instance("new", mtime_ns=2)], [b""], np.eye(8)[:1], [])
+    assert (verify(gallery.path).problems, len(gallery)) == ((), 9)
+
+
+def test_a_hint_that_lags_behind_a_kill_is_no_damage(gallery):
+    hint = gallery.path / "images.lance" / "_versions" / "latest_version_hint.json"
+    assert json.loads(hint.read_bytes()) == {"version": Table.open(gallery.path / "images.lance").version}
+    hint.write_bytes(b'{"version":1}')
+    assert [one.place for one in verify(gallery.path).problems] == [str(hint.relative_to(gallery.path))]
+    (gallery.path / "writer.lock").write_bytes(b"99999\n")
+    assert verify(gallery.path).problems == ()
+    with gallery.writer():
+        pass
+    assert verify(gallery.path).problems == ()
