@@ -14,7 +14,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -104,10 +104,14 @@ def growth(folder: Path, size: Size) -> Iterator[Figure]:
     for count in (size.few, size.many):
         archive = small_pictures(folder / f"{count} pictures", count)
         result, samples = run([WAYS, "ours", str(folder / f"{count} gallery"), str(archive)], OURS)
-        details = {"progress": result["progress"], "memory": [asdict(sample) for sample in samples]}
-        peaks.append(_peaks(samples))
+        begin, end = result["progress"][0][0], result["progress"][-1][0]
+        during = [replace(one, seconds=one.seconds - begin) for one in samples if begin <= one.seconds <= end]
+        progress = [(seconds - begin, files) for seconds, files in result["progress"]]
+        details = {"progress": progress, "memory": [asdict(sample) for sample in during]}
+        peaks.append(_peaks(during))
         rate = result["images"] / result["seconds"]
         yield Figure(f"{count} files: index", rate, "images/s", details=details)
+        yield Figure(f"{count} files: memory of its own process", peaks[-1][0] / 1e6, "MB")
         yield Figure(f"{count} files: memory of all processes", peaks[-1][1] / 1e6, "MB")
         share = 100 * result["writing_s"] / result["seconds"]
         yield Figure(f"{count} files: writing, share of the wall time", share, "%", below=5)

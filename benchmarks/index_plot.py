@@ -23,10 +23,8 @@ def draw(figures: "Sequence[Figure]", out: Path) -> None:
     rates, memory = canvas.subplots(2, 1, sharex=True)
     rates.plot(*zip(*_rates(run.details["progress"]), strict=True), color="tab:blue")
     rates.set(ylabel="images/s", ylim=(0, None), title=run.name)
-    # The samples begin with the process, the progress with the run: loading the encoder lies in between.
     samples = run.details["memory"]
-    begins = samples[-1]["seconds"] - run.details["progress"][-1][0]
-    seconds = [sample["seconds"] - begins for sample in samples]
+    seconds = [sample["seconds"] for sample in samples]
     for name, label in (("tree_bytes", "all processes"), ("parent_bytes", "its own process")):
         memory.plot(seconds, [sample[name] / 1e6 for sample in samples], label=label)
     memory.set(xlabel="seconds", ylabel="memory in MB", ylim=(0, None))

@@ -45,7 +45,8 @@ def serial(archive: Path) -> dict[str, Any]:
 def ours(path: Path, archive: Path) -> dict[str, Any]:
     """Index the archive into the gallery at `path`, a new one if there is none.
 
-    writing_s: what the commits took. progress: seconds since the start, files done.
+    writing_s: what the commits took, beside other work or not. progress: times and files done, the first at the
+    start and the last at the end.
     """
     from indexer.pipeline import index_archives
     from medsiglip_search.encoders import load_encoder
@@ -57,18 +58,18 @@ def ours(path: Path, archive: Path) -> dict[str, Any]:
         name, revision, digest = encoder.name, encoder.revision, encoder.weights_digest
         Gallery.create(path, GalleryMeta(name, revision, digest, encoder.dim, encoder.spec))
     gallery = Gallery.open(path)
-    started = time.perf_counter()
-    done: list[tuple[float, int]] = []
+    done = [(time.monotonic(), 0)]
 
     def show(progress: Any) -> None:
-        now = time.perf_counter() - started
-        if not done or now - done[-1][0] >= PROGRESS_EVERY_S:
+        now = time.monotonic()
+        if now - done[-1][0] >= PROGRESS_EVERY_S:
             done.append((now, progress.files))
 
     with _writing_timed() as spent:
         report = index_archives(gallery, [str(archive)], encoder, progress=show)
-    seconds = time.perf_counter() - started
     files = report.embedded + report.unchanged
+    done.append((time.monotonic(), files))
+    seconds = done[-1][0] - done[0][0]
     return {"images": files, "seconds": seconds, "writing_s": sum(spent), "progress": done}
 
 

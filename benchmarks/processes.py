@@ -16,8 +16,9 @@ SAMPLE_EVERY_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Memory at one moment, `seconds` after the start.
+    """Memory at one moment.
 
+    seconds: on the clock `time.monotonic`, which all processes of a Linux system share.
     parent_bytes: resident in the program's own process. tree_bytes: of all processes, pages that several
     share counted once (proportional set size).
     """
@@ -45,11 +46,10 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = {}) -> tuple[
 
 
 def _sample(child: subprocess.Popen, samples: list[Sample]) -> None:
-    started = time.monotonic()
     while child.poll() is None:
         tree = [child.pid, *descendants(child.pid)]
         taken = sum(_field(pid, "smaps_rollup", "Pss") for pid in tree)
-        samples.append(Sample(time.monotonic() - started, _field(child.pid, "status", "VmRSS"), taken))
+        samples.append(Sample(time.monotonic(), _field(child.pid, "status", "VmRSS"), taken))
         time.sleep(SAMPLE_EVERY_S)
 
 

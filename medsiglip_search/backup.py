@@ -10,7 +10,7 @@ from medsiglip_search import checksums, gallery_folder
 from medsiglip_search.errors import GalleryDamaged, GalleryError
 from medsiglip_search.files import UNFINISHED
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.gallery_table import HOW_TO_RESTORE
+from medsiglip_search.table_files import HOW_TO_RESTORE
 
 _CHUNK = 1 << 22
 

@@ -29,9 +29,10 @@ from medsiglip_search.gallery_schema import (
     rejected_of,
 )
 from medsiglip_search.gallery_schema import UNIT_NORM_TOLERANCE as UNIT_NORM_TOLERANCE
-from medsiglip_search.gallery_table import HOW_TO_RESTORE, ConditionRefused, Table, newest_version
+from medsiglip_search.gallery_table import ConditionRefused, Table
 from medsiglip_search.gallery_writer import GalleryWriter
 from medsiglip_search.records import GalleryMeta, Identifiers, Instance, PreprocessSpec, Run, Value
+from medsiglip_search.table_files import HOW_TO_RESTORE, newest_version
 
 
 class Gallery:

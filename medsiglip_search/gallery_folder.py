@@ -22,8 +22,8 @@ from medsiglip_search.errors import (
     GalleryNotFound,
 )
 from medsiglip_search.files import UNFINISHED, write_file
-from medsiglip_search.gallery_table import FOLDERS, HINT, HOW_TO_RESTORE, VERSIONS
 from medsiglip_search.records import FORMAT_VERSION, GalleryMeta, Run
+from medsiglip_search.table_files import FOLDERS, HINT, HOW_TO_RESTORE, VERSIONS, hint_of, newest_version
 
 META, IMAGES, REJECTED = "gallery.json", "images.lance", "rejected.lance"
 INDEX, SECRET_KEY, LOCK, RUNS = "index", "secret.key", "writer.lock", "runs"
@@ -139,10 +139,28 @@ def sweep(path: Path) -> None:
                 (path / place / name).unlink(missing_ok=True)
 
 
-def remove_hints(path: Path) -> None:
-    """Remove the files that Lance writes in place, perhaps half; its next commit writes them anew."""
-    for hint in HINTS:
+def wrong_hints(path: Path) -> list[str]:
+    """Return the hints that are there and do not name the newest version, which is no harm."""
+    contents = {hint: _content(path / hint) for hint in HINTS}
+    newest = [newest_version(path / table) or 0 for table in TABLES]
+    return [
+        hint
+        for (hint, content), version in zip(contents.items(), newest, strict=True)
+        if content not in (None, hint_of(version))
+    ]
+
+
+def remove_wrong_hints(path: Path) -> None:
+    """Remove the `wrong_hints`, which a kill or a full disk leaves; the next commit writes new ones."""
+    for hint in wrong_hints(path):
         (path / hint).unlink(missing_ok=True)
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def _names(folder: Path) -> list[str]:
@@ -183,6 +201,17 @@ def remove_index(path: Path) -> None:
         except locks.Held:
             time.sleep(0.1)
     raise GalleryLocked(f"{folder}: a process has been writing there for a minute. Stop it, and run again")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise GalleryError for what the disk does not take."""
+    try:
+        yield
+    except OSError as error:
+        raise GalleryError(
+            f"{path}: cannot be written: {error.strerror}. What was committed before is kept; run again"
+        ) from error
 
 
 @contextmanager

@@ -3,38 +3,37 @@
 A `Table` is one version; what changes a table returns the next. Lance is not safe in forked processes.
 """
 
-import os
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import lance
 import numpy as np
 import pyarrow as pa
+from lance.bitmap import Bitmap
 from lance.fragment import FragmentMetadata, write_fragments
+from lance.optimize import Compaction, CompactionOptions
 
-from medsiglip_search.errors import GalleryDamaged, GalleryError, GalleryOutdated
-
-HOW_TO_RESTORE = "Restore the gallery from a copy, or index the archives into a new one"
+from medsiglip_search import table_files
+from medsiglip_search.errors import GalleryDamaged, GalleryOutdated
+from medsiglip_search.table_files import (
+    DATA,
+    HOW_TO_RESTORE,
+    VERSIONS,
+    manifest_name,
+    newest_version,
+    reading,
+    reason,
+    writing,
+)
 
 STORAGE_VERSION: Final = "2.1"
 """Of the data files. Beside its embedding a row takes 133 bytes, and 344 in version 2.0."""
 
 ROWS_AT_ONCE = 2048
 READ_AHEAD_BYTES = 64 << 20
-
-VERSIONS, HINT = "_versions", "latest_version_hint.json"
-"""The folder of the manifests, one for each version, and the file there that Lance writes in place."""
-
-FOLDERS = {VERSIONS: ".manifest", "_transactions": ".txn", "_deletions": "", "data": ".lance"}
-"""What a table is made of: folders of files that are never written again, and how their names end."""
-
-# Lance ends its messages with the place in its own source.
-_SOURCE_PLACE = re.compile(r",\s*/\S+\.rs:\d+.*", re.DOTALL)
-_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class ConditionRefused(Exception):
@@ -55,7 +54,7 @@ class Table:
     @classmethod
     def create(cls, path: Path, schema: pa.Schema) -> None:
         """Write an empty table. Raises GalleryError if the disk does not take it."""
-        with _writing(path):
+        with writing(path):
             lance.write_dataset(schema.empty_table(), str(path), data_storage_version=STORAGE_VERSION)
 
     @classmethod
@@ -66,7 +65,7 @@ class Table:
         while True:
             newest = newest_version(path)
             try:
-                with _reading(path):
+                with reading(path):
                     return cls(path, lance.dataset(str(path)))
             except GalleryDamaged:
                 # What was the newest version can be gone by now.
@@ -167,24 +166,24 @@ class Table:
         new = pa.table({"_rowid": places, "size": pa.array(sizes), "mtime_ns": pa.array(times)})
         changed: list[FragmentMetadata] = []
         fields: set[int] = set()
-        with _writing(self.path):
+        with writing(self.path):
             for part, inside in _by_part(places):
                 fragment, modified = self._dataset.get_fragment(part).update_columns(new.filter(inside))  # type: ignore[union-attr]
                 changed.append(fragment)
                 fields.update(modified)
             operation = lance.LanceOperation.Update(updated_fragments=changed, fields_modified=sorted(fields))
-            return self._committed(operation)
+            return self._committed(operation, changed)
 
     def with_columns(self, fields: Sequence[pa.Field]) -> "Table":
         """Add columns without values, in one commit that rewrites no row."""
-        with _writing(self.path):
+        with writing(self.path):
             dataset = lance.dataset(str(self.path))
             dataset.add_columns(pa.schema(fields))
             return Table(self.path, dataset)
 
     def with_note(self, key: str, value: str) -> "Table":
         """Keep a value beside the rows, in one commit."""
-        with _writing(self.path):
+        with writing(self.path):
             dataset = lance.dataset(str(self.path))
             dataset.update_config({key: value})
             return Table(self.path, dataset)
@@ -193,28 +192,29 @@ class Table:
         """Return what `with_note` kept."""
         return self._dataset.config().get(key)
 
-    def compacted(self, part_rows: int, deleted_share: float) -> "Table":
+    def compacted(self, part_rows: int) -> "Table":
         """Write neighbouring parts of less than `part_rows` rows anew as one, in the order of the rows.
 
-        deleted_share: what of a part's rows must have been taken out for it to be written anew without them.
+        So are parts of which rows have been taken out.
         """
-        return self._compacted(
-            target_rows_per_fragment=part_rows, materialize_deletions_threshold=deleted_share
+        return self._rewritten(
+            {"target_rows_per_fragment": part_rows, "materialize_deletions_threshold": 0.0}
         )
 
     def joined(self, part_rows: int) -> "Table":
-        """Do as `compacted`, in less time and a tenth of the memory, by copying what is there.
+        """Join neighbouring parts of less than `part_rows` rows, in less time than `compacted`.
 
-        The pages in it stay as small as they were, so filters are slower than after `compacted`.
+        What is there is copied, in a tenth of the memory. Its pages stay as small as they were, so filters
+        are slower. Parts of which few rows have been taken out stay too.
         """
-        return self._compacted(target_rows_per_fragment=part_rows, compaction_mode="try_binary_copy")
+        return self._rewritten({"target_rows_per_fragment": part_rows, "compaction_mode": "try_binary_copy"})
 
     def forget(self, older_than: timedelta) -> None:
         """Remove the versions that are so old, but never this newest one, and what killed writers left.
 
         Files of which only a removed version knows go too; only the one writer may call this.
         """
-        with _writing(self.path):
+        with writing(self.path):
             if older_than:
                 self._dataset.cleanup_old_versions(older_than, delete_unverified=True)
             else:
@@ -223,12 +223,10 @@ class Table:
 
     def _changed(self, places: np.ndarray, rows: pa.Table) -> "Table":
         """Append `rows` and take out those at `places`, physical addresses, in one commit."""
-        with _writing(self.path):
-            if not len(places):
-                if not len(rows):
-                    return self
-                return Table(self.path, lance.write_dataset(rows, self._dataset, mode="append"))
-            added = write_fragments(rows, self._dataset, mode="append") if len(rows) else []
+        with writing(self.path):
+            if not len(places) and not len(rows):
+                return self
+            added = list(write_fragments(rows, self._dataset, mode="append")) if len(rows) else []
             changed: list[FragmentMetadata] = []
             emptied: list[int] = []
             for part, inside in _by_part(places):
@@ -239,20 +237,47 @@ class Table:
                 else:
                     changed.append(left)
             operation = lance.LanceOperation.Update(
-                removed_fragment_ids=emptied, updated_fragments=changed, new_fragments=list(added)
+                removed_fragment_ids=emptied, updated_fragments=changed, new_fragments=added
             )
-            return self._committed(operation)
+            return self._committed(operation, [*added, *changed])
 
-    def _compacted(self, **how: Any) -> "Table":
-        with _writing(self.path):
+    def _rewritten(self, how: CompactionOptions) -> "Table":
+        options: CompactionOptions = {
+            "batch_size": ROWS_AT_ONCE,
+            "io_buffer_size": READ_AHEAD_BYTES,
+            "num_threads": 1,
+            **how,
+        }
+        with writing(self.path):
             dataset = lance.dataset(str(self.path))
-            dataset.optimize.compact_files(batch_size=ROWS_AT_ONCE, num_threads=1, **how)
+            done = [task.execute(dataset) for task in Compaction.plan(dataset, options).tasks]
+            self._require_whole(part for rewritten in done for part in rewritten.new_fragments)
+            if done:
+                Compaction.commit(dataset, done, options)
             return Table(self.path, dataset)
 
-    def _committed(self, operation: lance.LanceOperation.BaseOperation) -> "Table":
+    def _committed(
+        self, operation: lance.LanceOperation.BaseOperation, parts: Iterable[FragmentMetadata]
+    ) -> "Table":
+        """Commit an operation that `parts` were written for."""
+        self._require_whole(parts)
         return Table(
             self.path, lance.LanceDataset.commit(self._dataset, operation, read_version=self.version)
         )
+
+    def _require_whole(self, parts: Iterable[FragmentMetadata]) -> None:
+        """Raise OSError unless all files of `parts` were written to their ends.
+
+        Lance does not hear of an error in the last write to a file: a disk that is just full leaves it cut.
+        """
+        for part in parts:
+            for file in part.files:
+                if not table_files.is_whole(self.path / DATA / file.path):
+                    table_files.raise_cut(self.path / DATA / file.path)
+            if (deletions := part.deletion_file) is not None:
+                path = self.path / deletions.path(part.id)
+                if _count_of_deletions(path, deletions.file_type) != deletions.num_deleted_rows:
+                    table_files.raise_cut(path)
 
     def _rows_of(self, files: Collection[tuple[str, str]]) -> pa.Table:
         """Return archive, uri and _rowaddr, the physical address, of all rows of `files`."""
@@ -272,7 +297,7 @@ class Table:
     @contextmanager
     def _reading(self) -> Iterator[None]:
         try:
-            with _reading(self.path):
+            with reading(self.path):
                 yield
         except GalleryDamaged as error:
             if not self._is_removed():
@@ -290,22 +315,7 @@ class Table:
             return False
         files = [file.path for part in self._dataset.get_fragments() for file in part.data_files()]
         manifest = self.path / VERSIONS / manifest_name(self.version)
-        return not manifest.exists() or not all((self.path / "data" / name).exists() for name in files)
-
-
-def manifest_name(version: int) -> str:
-    """Return the name of the file that makes a version; the newest sorts first."""
-    return f"{2**64 - 1 - version:020}.manifest"
-
-
-def newest_version(path: Path) -> int | None:
-    """Return the newest version that the table at `path` has a manifest of."""
-    try:
-        manifests = [name for name in os.listdir(path / VERSIONS) if name.endswith(".manifest")]
-    except OSError:
-        return None
-    numbers = [name.removesuffix(".manifest") for name in manifests]
-    return max((2**64 - 1 - int(number) for number in numbers if number.isdigit()), default=None)
+        return not manifest.exists() or not all((self.path / DATA / name).exists() for name in files)
 
 
 def _by_part(addresses: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -316,40 +326,16 @@ def _by_part(addresses: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         yield int(part), parts == part
 
 
+def _count_of_deletions(path: Path, kind: str) -> int | None:
+    """Return how many rows a deletion file says are deleted, None if it is cut."""
+    try:
+        if kind == "bitmap":
+            return len(Bitmap._from_bytes(path.read_bytes()))  # type: ignore[attr-defined]
+        return len(pa.ipc.open_file(pa.BufferReader(path.read_bytes())).read_all())
+    except ValueError:
+        return None
+
+
 def text_literal(text: str) -> str:
     """Return `text` as it stands in a condition."""
     return "'" + text.replace("'", "''") + "'"
-
-
-def reason(error: BaseException) -> str:
-    """Return Lance's message on one line, without the place in its source."""
-    return " ".join(_SOURCE_PLACE.sub("", str(error)).split())
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        if not _is_of_lance(error):
-            raise
-        raise GalleryDamaged(f"{path}: cannot be read: {reason(error)[:200]}. {HOW_TO_RESTORE}") from error
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        if not _is_of_lance(error):
-            raise
-        found = _SYSTEM_ERROR.search(str(error))
-        why = os.strerror(int(found[1])) if found else reason(error)[:200]
-        raise GalleryError(
-            f"{path}: cannot be written: {why}. What was committed before is kept; run again"
-        ) from error
-
-
-def _is_of_lance(error: BaseException) -> bool:
-    # A panic in Lance's Rust code arrives as a BaseException whose class cannot be imported.
-    return isinstance(error, (OSError, ValueError, RuntimeError)) or type(error).__name__ == "PanicException"

@@ -36,7 +36,6 @@ _NEXT_ID = "next_image_id"
 # A row is written anew twice at most: when many commits are joined, and by `compact`.
 _TIDY_AFTER = 128  # commits
 _JOINED_ROWS, _COMPACT_ROWS = 32_768, 1 << 20
-_DELETED_SHARE = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -72,10 +71,7 @@ class GalleryWriter:
     def close(self) -> None:
         """Say that nothing is half done, if that is so."""
         try:
-            if self._is_settled:
-                self._ledger.add_new()
-            else:
-                self._ledger.settle(after_interruption=True)
+            self._ledger.settle(after_interruption=not self._is_settled)
             self._hold.finish()
         except (GalleryError, OSError) as error:
             log.warning("%s", error)
@@ -147,22 +143,22 @@ class GalleryWriter:
 
         A reader of a removed version gets GalleryOutdated.
         """
-        return self._compacted(keep, lambda table: table.compacted(_COMPACT_ROWS, _DELETED_SHARE))
+        return self._compacted(keep, lambda table: table.compacted(_COMPACT_ROWS))
 
     def purge(self) -> Compaction:
         """Remove from the disk whatever is not in the newest version: rows, old versions, the index.
 
         Ended half-way, it can be run again.
         """
-        compaction = self._compacted(timedelta(0), lambda table: table.compacted(_COMPACT_ROWS, 0.0))
-        with self._changing():
+        compaction = self._compacted(timedelta(0), lambda table: table.compacted(_COMPACT_ROWS))
+        with self._changing(), gallery_folder.writing(self.gallery.path):
             gallery_folder.remove_index(self.gallery.path)
         files, size = gallery_folder.usage(self.gallery.path)
         return Compaction(compaction.files_before, files, compaction.bytes_before, size)
 
     def record_run(self, run: Run) -> None:
         """Keep the report of a run: once when it starts, and again, under the same start, when it ends."""
-        with self._changing():
+        with self._changing(), gallery_folder.writing(self.gallery.path):
             name = gallery_folder.write_run(self.gallery.path, run)
             self._running = name if run.ended is None else None
 
@@ -171,7 +167,7 @@ class GalleryWriter:
         """Lend what is stored for one change; read it anew if the change before did not come to its end."""
         if not self._is_settled:
             self.gallery.refresh()
-            self._ledger.settle(after_interruption=True)
+            self._ledger.settle(after_interruption=True, leave_out=self._running)
             self._stored = None
         if self._stored is None:
             self._stored = _Stored(self.gallery)

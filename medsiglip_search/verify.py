@@ -12,7 +12,7 @@ from medsiglip_search.errors import GalleryDamaged, GalleryOutdated
 from medsiglip_search.files import digest
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.gallery_folder import HINTS, IMAGES, INDEX, INDEX_LOCK, LOCK, META, REJECTED, TABLES
-from medsiglip_search.gallery_table import HOW_TO_RESTORE, newest_version
+from medsiglip_search.table_files import HOW_TO_RESTORE
 
 DELETE_INDEX = f"Delete {INDEX}/: it is derived, and the next search makes it anew"
 DELETE_LIST = f"If all else is sound, delete {FILES}: the next index run writes it anew"
@@ -99,8 +99,7 @@ def _strays(path: Path) -> tuple[list[Problem], list[str]]:
 def _differences(path: Path) -> list[Problem]:
     # Looked at before the list is read: what a writer adds meanwhile is then no stray.
     there = _files_below(path)
-    hints = {hint: _content(path / hint) for hint in HINTS}
-    newest = {hint: newest_version(path / table) for hint, table in zip(HINTS, TABLES, strict=True)}
+    hints = gallery_folder.wrong_hints(path)
     listed = _listed(path)
     problems = [Problem(FILES, f"line {number} is none", DELETE_LIST) for number in listed.malformed]
     if listed.torn:
@@ -111,9 +110,8 @@ def _differences(path: Path) -> list[Problem]:
     for name in sorted(there - listed.digests.keys()):
         if (path / name).exists():
             problems.append(Problem(name, f"not listed in {FILES}", f"{REMOVE}. {DELETE_LIST}"))
-    for hint, content in hints.items():
-        if content not in (None, b'{"version":%d}' % (newest[hint] or 0)):
-            problems.append(Problem(hint, "does not name the newest version", "Delete it: it is derived"))
+    for hint in hints:
+        problems.append(Problem(hint, "does not name the newest version", "Delete it: it is derived"))
     return problems
 
 
@@ -198,10 +196,3 @@ def _damage(path: Path, expected: str) -> str | None:
         return MISSING
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-
-
-def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
