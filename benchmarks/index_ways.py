@@ -45,8 +45,8 @@ def serial(archive: Path) -> dict[str, Any]:
 def ours(path: Path, archive: Path) -> dict[str, Any]:
     """Index the archive into the gallery at `path`, a new one if there is none.
 
-    writing_s: what the commits took, beside other work or not. progress: times and files done, the first at the
-    start and the last at the end.
+    writing_s: what the commits took, beside other work or not.
+    progress: times and files done, the first at the start and the last at the end.
     """
     from indexer.pipeline import index_archives
     from medsiglip_search.encoders import load_encoder

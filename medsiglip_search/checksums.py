@@ -1,7 +1,7 @@
 """Lists of files with their SHA-256, in the format that `sha256sum --check` takes.
 
-A line is `<hex>  <path relative to the list's folder>`; no path has a space. A list grows by whole lines; its last one can be
-torn, by a kill or a full disk.
+A line is `<hex>  <path relative to the list's folder>`; no path has a space. A list grows by whole lines; its
+last one can be torn, by a kill or a full disk.
 """
 
 import os

@@ -28,7 +28,6 @@ from medsiglip_search.gallery_schema import (
     lacks,
     rejected_of,
 )
-from medsiglip_search.gallery_schema import UNIT_NORM_TOLERANCE as UNIT_NORM_TOLERANCE
 from medsiglip_search.gallery_table import ConditionRefused, Table
 from medsiglip_search.gallery_writer import GalleryWriter
 from medsiglip_search.records import GalleryMeta, Identifiers, Instance, PreprocessSpec, Run, Value

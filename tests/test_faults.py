@@ -18,6 +18,7 @@ from medsiglip_search.verify import verify
 
 HERE = Path(__file__).parent
 DAY_S = 86_400
+FREE_KB = 24
 LARGEST_FILE = 4500
 """In bytes: above the memory that a small picture is handed over in, below what a commit writes."""
 
@@ -135,12 +136,9 @@ def assert_says(ended: Ended, error: str) -> None:
         pytest.param("write", "images.lance/data", FULL, 3, id="full, the end of a file of rows"),
         pytest.param("write", "images.lance/_versions", FULL, 0, id="full, manifest"),
         pytest.param("write", "files.sha256", FULL, 1, id="full, list of files"),
-        pytest.param("create", "images.lance/data", FULL, 1, id="full, no further file"),
         pytest.param("create", "runs/", FULL, 0, id="full, run report"),
-        pytest.param("write", "images.lance/data", BROKEN, 2, id="broken, rows"),
         pytest.param("sync", "", BROKEN, 6, id="broken, flush"),
         pytest.param("read", "images.lance/data", BROKEN, 2, id="broken, reading rows"),
-        pytest.param("read", "images.lance/_versions", BROKEN, 3, id="broken, reading a manifest"),
         pytest.param("create", "images.lance/data", DENIED, 1, id="denied from the second commit on"),
     ],
 )
@@ -236,14 +234,13 @@ def test_a_clock_that_is_set_back_loses_nothing(site: Site, shim: str, shift: in
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
-@pytest.mark.parametrize("free_kb", [8, 24, 40])
-def test_a_small_disk_that_fills_up_is_told(site: Site, free_kb: int) -> None:
+def test_a_small_disk_that_fills_up_is_told(site: Site) -> None:
     disk = site.gallery.with_name("disk")
     disk.mkdir()
     # The disk is gone with the process that sees it, so what is on it is copied there and back.
     size_kb = sum(-(-path.stat().st_size // 4096) * 4 for path in site.gallery.rglob("*"))
     script = (
-        f'mount -t tmpfs -o size={size_kb + free_kb}k disk "{disk}" || exit 9; '
+        f'mount -t tmpfs -o size={size_kb + FREE_KB}k disk "{disk}" || exit 9; '
         f'cp -a "{site.gallery}/." "{disk}" || exit 9; '
         f'"$0" "$1" "$2" "{disk}" "${{@:4}}"; code=$?; '
         f'rm -r "{site.gallery}" && cp -a "{disk}" "{site.gallery}"; exit $code'

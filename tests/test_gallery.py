@@ -359,7 +359,7 @@ AFTER = (
 
 
 def known_files(gallery):
-    """Return when each file was changed that is embedded or rejected as a whole; in both states it is torn."""
+    """Return when each file was changed that is embedded or rejected as a whole; one in both is torn."""
     embedded = dict(
         row for cells in gallery.cell_batches("uri", "mtime_ns") for row in zip(*cells, strict=True)
     )

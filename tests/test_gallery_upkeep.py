@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from galleries import ARCHIVE, gallery_of, instance, meta, rejected, unit
 
@@ -235,6 +236,15 @@ def test_row_batches_give_any_column_of_the_rows_that_fit(tmp_path):
     assert sum(batch.num_rows for batch in gallery.row_batches(["frame"])) == 20
     with pytest.raises(InvalidQuery):
         next(gallery.row_batches(columns, "yaer = 2002"))
+
+
+def test_an_image_without_a_thumbnail_has_an_empty_one(tmp_path):
+    gallery = several_commits(tmp_path / "g", count=1, rows=1)
+    with gallery.writer():
+        (row,) = next(gallery.row_batches(gallery.stored_columns())).to_pylist()
+        rows = pa.Table.from_pylist([row | {"image_id": 2, "thumbnail": None}], schema=gallery.schema)
+        gallery._advance(images=gallery._images.with_rows(rows, []))
+    assert gallery.thumbnails([2, 1]) == [b"", b"jpeg of 0/0"]
 
 
 def test_rejected_batches_are_in_the_order_of_rejection(tmp_path):

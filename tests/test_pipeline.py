@@ -28,6 +28,7 @@ from PIL import Image
 
 from indexer import batch as batch_module
 from indexer.pipeline import Interrupted, Progress, check_inputs, index_archives
+from indexer.sources.folder import FolderSource
 from medsiglip_search.errors import (
     ArchiveNotFound,
     EncoderFailed,
@@ -251,6 +252,7 @@ def test_ctrl_c_commits_what_is_embedded_and_the_next_run_does_the_rest(
     # Two frames of 3.tif may have been embedded as well, but files are stored whole.
     assert list(images(reopened)) == [(f"{number}.png", 0) for number in range(kept)]
     assert interrupted.value.report.embedded == kept
+    assert [(run.state, run.embedded) for run in reopened.runs()] == [("interrupted", kept)]
 
     encoder.before_call = lambda call: None
     index_archives(reopened, [str(archive)], encoder, batch_size=3)
@@ -586,6 +588,21 @@ def test_prune_spares_what_a_folder_that_cannot_be_listed_may_hold(
     report = index_archives(gallery, [str(archive)], encoder, prune=True)
     assert report.removed == 2  # the picture, and the folder that stood rejected
     assert (sorted(images(gallery)), gallery.rejected()) == ([("a.png", 0)], [])
+
+
+def test_prune_spares_a_file_that_was_not_listed_and_that_the_archive_holds_all_the_same(
+    archive: Path, gallery: Gallery, encoder: ColourEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        save(archive / name)
+    index_archives(gallery, [str(archive)], encoder)
+    (archive / "b.png").unlink()
+    entries = FolderSource.entries
+    monkeypatch.setattr(
+        FolderSource, "entries", lambda self: (one for one in entries(self) if one.uri != "a.png")
+    )
+    assert index_archives(gallery, [str(archive)], encoder, prune=True).removed == 1
+    assert sorted(images(gallery)) == [("a.png", 0), ("c.png", 0)]
 
 
 def test_nothing_is_pruned_of_an_archive_that_is_empty_now_nor_after_ctrl_c(

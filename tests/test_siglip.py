@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, SiglipModel
 
-from medsiglip_search.encoders import siglip, weights
+from medsiglip_search.encoders import load_encoder, siglip, weights
 from medsiglip_search.encoders.preprocess import preprocess
 from medsiglip_search.encoders.siglip import SiglipEncoder, load_siglip
 from medsiglip_search.errors import EncoderUnavailable, Reason, Unreadable
@@ -274,12 +274,10 @@ def test_want_of_memory_is_a_memory_error(checkpoint: Path, error: RuntimeError)
         encoder.embed_images(pictures(3))
 
 
-def test_a_picture_alone_and_among_others_has_one_embedding(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(siglip, "BF16_FROM", 0)
-    encoder = load(checkpoint)
+def test_a_picture_alone_and_among_others_has_one_embedding() -> None:
+    # The small checkpoint above is too small for torch to multiply one picture by other routines than many.
+    encoder = load_encoder("demo", "cpu")
 
     alone = np.concatenate([encoder.embed_images([picture]) for picture in pictures(5)])
 
-    assert np.array_equal(alone, encoder.embed_images(pictures(5)))
+    assert np.abs(alone - encoder.embed_images(pictures(5))).max() < 1e-6

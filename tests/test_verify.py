@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -306,6 +307,45 @@ def test_a_failed_commit_leaves_a_gallery_without_problems(gallery, monkeypatch)
     with gallery.writer() as writer:
         writer.commit([instance("new", mtime_ns=2)], [b""], np.eye(8)[:1], [])
     assert (verify(gallery.path).problems, len(gallery)) == ((), 9)
+
+
+def test_what_a_killed_writer_had_begun_is_swept_away_by_the_next(gallery):
+    begun = ["images.lance/data/.tmpAbCdEf", "images.lance/_versions/18446744073709551600.manifest#1"]
+    for name in (*begun, "runs/20261122T080000.000000Z.json.unfinished", "files.sha256.unfinished"):
+        (gallery.path / name).write_bytes(b"half")
+    (gallery.path / "writer.lock").write_bytes(b"99999\n")
+    assert verify(gallery.path).problems == ()
+    with gallery.writer():
+        pass
+    assert not [path for path in files_of(gallery) if path.read_bytes() == b"half"]
+    assert verify(gallery.path).problems == ()
+
+
+def test_a_removal_that_was_killed_half_way_is_noted_by_the_next_writer_and_a_loss_is_not(gallery):
+    file = next(gallery.path.glob("images.lance/_transactions/0-*.txn"))
+    file.unlink()
+    with gallery.writer():
+        pass
+    assert [one.problem for one in verify(gallery.path).problems] == ["missing"]
+    (gallery.path / "writer.lock").write_bytes(b"99999\n")
+    assert verify(gallery.path).problems == ()
+    with gallery.writer():
+        pass
+    assert verify(gallery.path).problems == ()
+
+
+def test_the_report_of_a_run_may_change_until_the_run_ends(gallery, monkeypatch):
+    begun = Run("2026-11-23T08:00Z", None, "running", (), 0, 0, 0, 0, {}, 0, 0, (2, 3), {})
+    with gallery.writer() as writer:
+        writer.record_run(begun)
+        with monkeypatch.context() as broken:
+            broken.setattr(Table, "with_rows", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                writer.commit([instance("new")], [b""], np.eye(8)[:1], [])
+        writer.commit([instance("new")], [b""], np.eye(8)[:1], [])
+        writer.record_run(replace(begun, ended="2026-11-23T08:01Z", state="failed"))
+    assert [run.state for run in gallery.runs()] == ["failed", "done"]
+    assert verify(gallery.path).problems == ()
 
 
 def test_a_hint_that_lags_behind_a_kill_is_no_damage(gallery):

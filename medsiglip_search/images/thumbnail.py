@@ -12,8 +12,8 @@ def thumbnail(pixels: np.ndarray, size: int = 256) -> bytes:
     pixels: (H, W, 3) uint8 RGB.
     """
     image = Image.fromarray(pixels)
-    # Means of whole blocks first, down to less than twice the size, then Hamming's kernel: a third of the time
-    # that Lanczos takes, and what that changes, a grey level at most on the mean, is below what JPEG loses.
+    # Means of whole blocks first, down to less than twice the size, then Hamming's kernel: half the time that
+    # Lanczos takes, and what that changes, a grey level at most on the mean, is below what JPEG loses.
     image.thumbnail((size, size), Image.Resampling.HAMMING, reducing_gap=1.0)
     jpeg = io.BytesIO()
     image.save(jpeg, "JPEG", quality=85)

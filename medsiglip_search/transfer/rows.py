@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medsiglip_search.errors import InvalidMetadata, UnusableFile
-from medsiglip_search.gallery import UNIT_NORM_TOLERANCE
-from medsiglip_search.gallery_schema import ATTRIBUTES, images_schema, instance_columns
+from medsiglip_search.gallery_schema import ATTRIBUTES, UNIT_NORM_TOLERANCE, images_schema, instance_columns
 from medsiglip_search.transfer import npz, parquet
 from medsiglip_search.transfer.columns import (
     TEXT,
