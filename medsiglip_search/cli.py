@@ -71,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = say_failed(str(error), error.exit_code)
     except OSError as error:
         code = say_failed(str(error), MedSiglipSearchError.exit_code)
+    if code == EXIT_INTERRUPTED:  # typer's answer to Ctrl-C, too
+        note("Interrupted; what was stored is kept. To go on, run the same command again.")
     sys.exit(code or 0)
 
 
@@ -213,7 +215,6 @@ def index(
         )
     except Interrupted as interrupted:
         _print_report(interrupted.report, gallery, as_json)
-        note("Interrupted; all that is counted above is kept. To go on, run the same command again.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     _print_report(report, gallery, as_json)
     if strict and report.rejected:
@@ -316,8 +317,8 @@ def _index(
 def _index_progress(as_json: bool) -> Iterator[Callable[["Progress"], None]]:
     """Yield what shows how far a run is: to programs as JSON, to people as they like it."""
     if as_json:
-        tell = terminal.json_progress()
-        yield lambda now: tell(asdict(now))
+        with terminal.json_progress() as tell:
+            yield lambda now: tell(asdict(now))
         return
     with terminal.progress("Indexing") as show:
         yield lambda now: show(now.files, now.total if now.listed else None, terminal.index_word(asdict(now)))

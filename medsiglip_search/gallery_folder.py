@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -119,7 +120,11 @@ def read_runs(path: Path) -> list[Run]:
             raise GalleryDamaged(
                 f"{path / name}: does not hold what it must. It is but a report: delete it or restore a copy"
             ) from None
-    return runs
+    is_at_work = locks.holder(path / LOCK) is not None
+    return [
+        replace(run, state="killed") if run.state == "running" and (earlier or not is_at_work) else run
+        for earlier, run in enumerate(runs)
+    ]
 
 
 def lasting_files(path: Path) -> set[str]:

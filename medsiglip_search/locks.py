@@ -54,6 +54,21 @@ def exclusive(path: Path) -> Iterator[Hold]:
         os.close(descriptor)
 
 
+def holder(path: Path) -> int | None:
+    """Return the id of the process that holds the lock file at `path`, None if nobody does.
+
+    A process that took over the id of one that was ended is taken for it.
+    """
+    try:
+        written = path.read_bytes().strip()
+        os.kill(int(written), 0)
+    except PermissionError:  # another user's
+        pass
+    except (OSError, ValueError, OverflowError):
+        return None
+    return int(written)
+
+
 def is_unfinished(path: Path) -> bool:
     """Tell whether someone holds the lock file at `path`, or was ended before it had finished."""
     try:

@@ -230,17 +230,26 @@ def progress(title: str) -> Iterator[Show]:
         yield lambda done, total, word: bar.update(task, completed=done, total=total, word=word)
 
 
-def json_progress() -> Callable[[Mapping[str, Any]], None]:
-    """Return what writes an object on stderr, one line and at most one a second: progress for programs."""
-    told = -math.inf
+@contextmanager
+def json_progress() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yield what writes an object on stderr, a line each: progress for programs, once a second and the last."""
+    told, held_back = -math.inf, None
+
+    def write(state: Mapping[str, Any]) -> None:
+        print(json.dumps(state), file=sys.stderr, flush=True)
 
     def tell(state: Mapping[str, Any]) -> None:
-        nonlocal told
+        nonlocal told, held_back
+        held_back = state
         if time.monotonic() - told >= JSON_PROGRESS_SECONDS:
-            told = time.monotonic()
-            print(json.dumps(state), file=sys.stderr, flush=True)
+            told, held_back = time.monotonic(), None
+            write(state)
 
-    return tell
+    try:
+        yield tell
+    finally:
+        if held_back is not None:
+            write(held_back)
 
 
 def _lines(title: str) -> Show:
