@@ -15,7 +15,7 @@ from indexer.known import Claims, KnownFrames
 from indexer.known_files import KnownFiles
 from indexer.progress import Counts
 from indexer.reading import FileEnd, Frame
-from indexer.sidecar import Sidecar, joined
+from indexer.sidecar import Sidecar, joined, rows_of_tables
 from indexer.sources import Entry, Key
 from medsiglip_search.errors import Reason, Unreadable
 from medsiglip_search.gallery_schema import RejectedFile
@@ -24,7 +24,7 @@ from medsiglip_search.identifiers import StoredIdentifiers
 from medsiglip_search.records import Instance, Rejected
 
 # Whichever comes first: how small the store's pieces may get, and how much a kill may cost.
-COMMIT_ROWS = 512
+COMMIT_ROWS = 1024
 COMMIT_SECONDS = 10.0
 
 
@@ -201,6 +201,8 @@ class Batch:
             files.append(key)
             embedded += frames
             rejected += rejections
+        if self._sidecar.path is None:
+            self._counts.bared += rows_of_tables(self._gallery, filter(self._known_files.is_embedded, files))
         return Commit(files, embedded, rejected, touched)
 
     def _stays(self, key: Key, file: _File) -> bool:
@@ -228,7 +230,8 @@ def _duplicate(entry: Entry, first: Instance) -> Rejected:
     where = first.uri if first.archive == entry.archive else f"{first.uri} of {first.archive}"
     message = (
         f"{entry.uri}: has the SOP Instance UID of {where}, which came first, but other pixels. "
-        "Give it a UID of its own, or index it into another gallery"
+        "Give it a UID of its own, or index it into another gallery; when the other one is gone, "
+        "index --retry-rejected tries it again"
     )
     return Rejected(entry.uri, None, Reason.DUPLICATE_INSTANCE, message)
 

@@ -43,12 +43,15 @@ class KnownFiles:
 
     Only hashes of 64 bits are kept: a file that changed is taken for one that did not if those of its state,
     or of its digests, happen to be equal, which is once in 2^64.
+
+    met_archives: those of which this run has met an embedded file.
     """
 
     def __init__(self, gallery: Gallery, archives: Collection[str]) -> None:
         """gallery: read when a file is first asked for, and not later."""
         self._gallery = gallery
         self._archives = archives
+        self.met_archives: set[str] = set()
 
     @cached_property
     def _rows(self) -> np.ndarray:
@@ -85,6 +88,8 @@ class KnownFiles:
         place = self._place(key)
         if place is None:
             return None
+        if self._rows["flags"][place] & _EMBEDDED:
+            self.met_archives.add(key[0])
         self._rows["flags"][place] |= _MET
         return self._file(place)
 
@@ -98,6 +103,16 @@ class KnownFiles:
         """Tell whether the gallery held the file before this run, which has not met it."""
         place = self._place(key)
         return place is not None and not self._rows["flags"][place] & _MET
+
+    def is_outlived(self, key: Key) -> bool:
+        """Tell whether a file stands rejected because it could not be read, and this run has not met it."""
+        file = self.find(key)
+        return file is not None and file.digest is None and not file.is_embedded and self.is_missing(key)
+
+    def is_embedded(self, key: Key) -> bool:
+        """Tell whether the gallery held images of the file before this run."""
+        place = self._place(key)
+        return place is not None and bool(self._rows["flags"][place] & _EMBEDDED)
 
     @property
     def missing(self) -> int:

@@ -1,11 +1,13 @@
 """The files of some archives, listed ahead of whoever works on them."""
 
 import logging
-from collections.abc import Generator, Iterator, Sequence
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
+from indexer.reading import Job
 from indexer.side_by_side import drawn_ahead
 from indexer.sidecar import is_table
 from indexer.sources import Entry, Key, Source
@@ -20,22 +22,21 @@ log = logging.getLogger(__name__)
 class Listing:
     """The files of all archives, archive after archive, without tables that lie beside the pictures.
 
-    To be iterated once, inside `with`: a thread lists at most FILES_AHEAD files ahead.
+    To be used inside `with`, where `files` is called once.
 
-    total: files listed so far; is_complete: whether that is all of them.
+    total: files listed so far; to_read: those of them with a job; is_complete: whether that is all of them.
     is_through: whether all of them have been taken from here.
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources = {source.archive: source for source in sources}
-        self.total = 0
+        self.total = self.to_read = 0
         self.is_complete = self.is_through = False
         self._empty = set(self.sources)
         self._closed: set[int] = set()
         self._ended = ExitStack()
 
     def __enter__(self) -> Self:
-        self._entries = self._ended.enter_context(drawn_ahead(self._listed(), FILES_AHEAD))
         return self
 
     def __exit__(
@@ -43,8 +44,12 @@ class Listing:
     ) -> None:
         self._ended.close()
 
-    def __iter__(self) -> Iterator[Entry]:
-        yield from self._entries
+    def files(self, job: Callable[[Entry], Job | None]) -> Iterator[tuple[Entry, Job | None]]:
+        """Yield each file and what `job` makes of it, None where it need not be read.
+
+        job: called in a thread that lists at most FILES_AHEAD files ahead, so that what is left can be told.
+        """
+        yield from self._ended.enter_context(drawn_ahead(self._listed(job), FILES_AHEAD))
         self.is_through = True
 
     def require_files(self) -> None:
@@ -65,7 +70,7 @@ class Listing:
         source = self.sources.get(archive)
         return source is not None and not source.holds(uri)
 
-    def _listed(self) -> Generator[Entry, None, None]:
+    def _listed(self, job: Callable[[Entry], Job | None]) -> Generator[tuple[Entry, Job | None], None, None]:
         tables = 0
         for archive, source in self.sources.items():
             for entry in source.entries():
@@ -75,8 +80,10 @@ class Listing:
                     tables += 1
                     continue
                 self._empty.discard(archive)
+                to_do = job(entry)
+                self.to_read += to_do is not None
                 self.total += 1
-                yield entry
+                yield entry, to_do
         self.is_complete = True
         if tables:
             word = "table" if tables == 1 else "tables"
@@ -85,4 +92,5 @@ class Listing:
 
 def no_files(archive: str) -> ArchiveNotFound:
     """Return the error for an archive in which there is nothing to do."""
-    return ArchiveNotFound(f"{archive}: holds no file to index; give the folder that holds the images")
+    what = "the folder" if os.path.isdir(archive) else "an archive"
+    return ArchiveNotFound(f"{archive}: holds no file to index; give {what} that holds the images")

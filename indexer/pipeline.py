@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,11 +12,11 @@ from indexer.embedding import Embedder
 from indexer.known_files import KnownFiles, state_of
 from indexer.listing import Listing, no_files
 from indexer.progress import Counts, Meter, Progress
-from indexer.pruning import drop_gone, unlisted
+from indexer.pruning import drop_gone, drop_outlived, unlisted
 from indexer.reading import FileEnd, Job, read_files
 from indexer.runs import IndexReport, Interrupted, RecordedRun, standing_rejections
-from indexer.sidecar import NO_SIDECAR, Sidecar, is_joined, read_sidecar
-from indexer.sources import Key, Source, open_source
+from indexer.sidecar import NO_SIDECAR, Sidecar, is_joined, read_sidecar, sidecar_columns
+from indexer.sources import Entry, Key, Source, open_source
 from medsiglip_search.encoders import Encoder
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.identifiers import StoredIdentifiers, identifiers_for
@@ -69,7 +70,7 @@ def index_archives(
     """
     gallery.require(encoder)
     sources, sidecar = open_inputs(archives, metadata, gallery.path)
-    unmatched, counts = set(sidecar.rows), Counts()
+    counts, rows_met = Counts(), Counter[str]()
     with gallery.writer() as writer, Guard(workers, limits) as guard, Listing(sources) as listing:
         known = KnownFiles(gallery, listing.sources)
         meter = Meter(counts, listing, progress)
@@ -78,7 +79,8 @@ def index_archives(
             meter.tell()
             identifiers = identifiers_for(gallery)
             known.outdate(outdated(gallery, sidecar, identifiers))
-            jobs = changed(listing, known, retry_rejected, unmatched, counts, meter)
+            listed = listing.files(partial(job_of, known, retry_rejected))
+            jobs = changed(listed, known, sidecar, rows_met, counts, meter)
             embedder = Embedder(encoder, batch_size or encoder.batch_size)
             with Batch(writer, embedder, counts, known, sidecar, identifiers, listing.is_gone) as batch:
                 for piece in read_files(jobs, frames_per_instance, gallery.meta.spec, guard):
@@ -93,7 +95,8 @@ def index_archives(
                         meter.tell()
                 batch.embed()
             listing.require_files()
-            sidecar.match(len(unmatched))
+            sidecar.match(rows_met)
+            drop_outlived(writer, known, listing)
             if prune:
                 for files in drop_gone(writer, known, listing):
                     counts.removed += files
@@ -102,6 +105,13 @@ def index_archives(
             if counts.out_of_reach:
                 log.warning(
                     "%d files cannot be read now; their images stay as they were", counts.out_of_reach
+                )
+            if counts.bared:
+                log.warning(
+                    "%d files were read anew without --metadata and have lost their columns (%s); run again "
+                    "with it to join them",
+                    counts.bared,
+                    ", ".join(sidecar_columns(gallery)),
                 )
             meter.tell()
         return run.report
@@ -126,31 +136,37 @@ def open_inputs(
     sidecar = read_sidecar(metadata) if metadata is not None else NO_SIDECAR
     sources = [open_source(one, [path for path in (gallery, sidecar.path) if path]) for one in archives]
     if not any(source.holds(uri) for uri in sidecar.rows for source in sources):
-        sidecar.match(missing=len(sidecar.rows))
+        sidecar.match(Counter())
     return sources, sidecar
 
 
+def job_of(known: KnownFiles, retry_rejected: bool, entry: Entry) -> Job | None:
+    """Return how to read a file that was listed, None if it is as the gallery knows it."""
+    file = known.meet(entry.key)
+    if file is None or file.is_outdated or (retry_rejected and file.has_rejections):
+        return Job(entry)
+    return Job(entry, file.digest) if file.state != state_of(entry) else None
+
+
 def changed(
-    listing: Listing,
+    files: Iterable[tuple[Entry, Job | None]],
     known: KnownFiles,
-    retry_rejected: bool,
-    unmatched: set[str],
+    sidecar: Sidecar,
+    rows_met: Counter[str],
     counts: Counts,
     meter: Meter,
 ) -> Iterator[Job]:
-    """Yield the files to read: those that are not as the gallery knows them.
+    """Yield the jobs among `files`, and count those that need none.
 
-    unmatched: uris that the sidecar names; those that are listed are taken out.
+    rows_met: counts for each row of the sidecar the files that it names.
     """
-    for entry in listing:
-        unmatched.discard(entry.uri)
-        file = known.meet(entry.key)
-        if file is None or file.is_outdated or (retry_rejected and file.has_rejections):
-            yield Job(entry)
-        elif file.state != state_of(entry):
-            yield Job(entry, file.digest)
+    for entry, job in files:
+        if entry.uri in sidecar.rows:
+            rows_met[entry.uri] += 1
+        if job is not None:
+            yield job
         else:
-            counts.unchanged += file.is_embedded
+            counts.unchanged += known.is_embedded(entry.key)
             meter.skip()
 
 

@@ -1,5 +1,7 @@
 """Files that are in a gallery and no longer in their archive."""
 
+import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from copy import copy
 from itertools import chain, islice
@@ -11,6 +13,8 @@ from medsiglip_search.gallery import Gallery
 from medsiglip_search.gallery_writer import GalleryWriter
 
 FILES_AT_ONCE = 1000
+
+log = logging.getLogger(__name__)
 
 
 def unlisted(gallery: Gallery, known: KnownFiles, listing: Listing) -> Iterator[Key]:
@@ -30,13 +34,42 @@ def unlisted(gallery: Gallery, known: KnownFiles, listing: Listing) -> Iterator[
             yield key
 
 
+def drop_outlived(writer: GalleryWriter, known: KnownFiles, listing: Listing) -> None:
+    """Take out what stands rejected as unreadable and was not listed again.
+
+    It may have been a folder that can be listed now, or the lost end of a tar; no content is known of it.
+    """
+    if known.missing:
+        rejected = _keys(copy(writer.gallery).rejected_batches("archive", "uri"))
+        for _ in _drop(writer, (k for k in rejected if known.is_outlived(k) and listing.could_see(k))):
+            pass
+
+
 def drop_gone(writer: GalleryWriter, known: KnownFiles, listing: Listing) -> Iterator[int]:
-    """Take the files that are gone out of the gallery; yields how many went, commit by commit."""
-    files = (key for key in unlisted(writer.gallery, known, listing) if listing.is_gone(key))
+    """Take the files that are gone out of the gallery; yields how many went, commit by commit.
+
+    An archive none of whose embedded files is there any more keeps them: something else may stand in the
+    place of a disk that is not mounted.
+    """
+    missing = filter(known.is_embedded, unlisted(writer.gallery, known, listing))
+    lost = Counter(archive for archive, _ in missing if archive not in known.met_archives)
+    for archive, files in lost.items():
+        log.warning(
+            "%s: none of its %d files is there any more; --prune left them. "
+            "If they are really gone: delete --where \"archive = '%s'\"",
+            archive,
+            files,
+            archive.replace("'", "''"),
+        )
+    gone = unlisted(writer.gallery, known, listing)
+    yield from _drop(writer, (key for key in gone if key[0] not in lost and listing.is_gone(key)))
+
+
+def _drop(writer: GalleryWriter, files: Iterator[Key]) -> Iterator[int]:
+    """Take `files` out of the gallery; yields how many went, commit by commit."""
     while some := list(islice(files, FILES_AT_ONCE)):
-        for archive in listing.sources:
-            if uris := [uri for of, uri in some if of == archive]:
-                writer.remove(archive, uris)
+        for archive in dict.fromkeys(of for of, _ in some):
+            writer.remove(archive, [uri for of, uri in some if of == archive])
         yield len(some)
 
 

@@ -10,7 +10,7 @@ from indexer.side_by_side import side_by_side
 from indexer.sources import Entry
 from medsiglip_search.encoders.fitting import fitted
 from medsiglip_search.errors import Reason, Unreadable
-from medsiglip_search.images import open_image, pixel_digest, source_digest, thumbnail
+from medsiglip_search.images import ImageFile, open_image, pixel_digest, source_digest, thumbnail
 from medsiglip_search.images.guard import Guard
 from medsiglip_search.images.source import cannot_be_read
 from medsiglip_search.records import Instance, Picture, PreprocessSpec, Rejected
@@ -117,19 +117,20 @@ class Unshown:
 
 def read_frames(
     content: Path | bytes, frames_per_instance: int, spec: PreprocessSpec
-) -> Iterator[Shown | Unshown]:
-    """Yield the sampled frames of one file: a task for the guard. Raises Unreadable."""
+) -> Generator[Shown | Unshown, None, Shown | Unshown]:
+    """Yield the sampled frames of one file, and return the last: a task for the guard. Raises Unreadable."""
     with open_image(content, spec.rendering) as image:
-        for frame in image.sampled(frames_per_instance):
-            try:
-                made = _shown(image.read(frame), spec)
-            except Unreadable as error:
-                yield Unshown(frame, error)
-            else:
-                yield made
+        *frames, last = image.sampled(frames_per_instance)
+        for frame in frames:
+            yield _shown(image, frame, spec)
+        return _shown(image, last, spec)
 
 
-def _shown(picture: Picture, spec: PreprocessSpec) -> Shown:
+def _shown(image: ImageFile, frame: int, spec: PreprocessSpec) -> Shown | Unshown:
+    try:
+        picture = image.read(frame)
+    except Unreadable as error:
+        return Unshown(frame, error)
     pixels = picture.pixels
     small = replace(picture, pixels=fitted(pixels, spec))
     return Shown(small, pixels.shape[:2], pixel_digest(pixels), thumbnail(pixels))
@@ -150,7 +151,7 @@ def _require_unchanged(path: Path, entry: Entry) -> None:
         status = path.stat()
     except OSError as error:
         raise cannot_be_read(error) from error
-    if (status.st_size, status.st_mtime_ns) != (entry.size, entry.mtime_ns):
+    if replace(entry, size=status.st_size, mtime_ns=status.st_mtime_ns) != entry:
         raise Unreadable(Reason.UNREADABLE, "it changed while it was read; the next run reads it again")
 
 

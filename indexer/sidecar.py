@@ -4,14 +4,16 @@ import csv
 import logging
 import posixpath
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from indexer.sources import Entry
+from indexer.sources import Entry, Key
 from medsiglip_search.errors import InvalidMetadata, Unreadable
-from medsiglip_search.gallery_schema import ATTRIBUTES, check_sidecar_name
+from medsiglip_search.gallery import Gallery
+from medsiglip_search.gallery_schema import ATTRIBUTES, check_sidecar_name, images_schema
 from medsiglip_search.identifiers import StoredIdentifiers
 from medsiglip_search.images.source import open_source
 from medsiglip_search.records import Attributes, Instance, Value
@@ -53,15 +55,27 @@ class Sidecar:
         """Return what the table says of `uri`."""
         return self.rows.get(uri, self.empty)
 
-    def match(self, missing: int) -> None:
-        """Log how many rows belong to no listed file. Raises InvalidMetadata if that is all of them."""
-        if self.rows and missing == len(self.rows):
+    def match(self, met: Counter[str]) -> None:
+        """Log how many rows belong to no file, or to several. Raises InvalidMetadata if none belongs to any.
+
+        met: in how many archives the file of a row is.
+        """
+        missing = len(self.rows) - len(met)
+        if self.rows and not met:
             raise InvalidMetadata(
                 f"{self.path}: none of its {missing} paths is a file of the archive; "
                 "write them relative to the archive's folder, parts joined by /"
             )
         if missing:
             log.warning("%s: %d of %d rows name no file of the archive", self.path, missing, len(self.rows))
+        if shared := sum(archives > 1 for archives in met.values()):
+            log.warning(
+                "%s: %d of %d rows name a file in more than one of the archives, and were joined to each of "
+                "them; if the table is of one archive, index that one alone with --metadata",
+                self.path,
+                shared,
+                len(self.rows),
+            )
 
 
 NO_SIDECAR = Sidecar(None, {}, SidecarRow())
@@ -121,6 +135,31 @@ def is_joined(stored: Instance, row: SidecarRow, identifiers: StoredIdentifiers)
     )
 
 
+def rows_of_tables(gallery: Gallery, files: Iterable[Key]) -> int:
+    """Return how many of these files have images for which a table filled a column."""
+    if not sidecar_columns(gallery):
+        return 0
+    uris: dict[str, list[str]] = defaultdict(list)
+    for archive, uri in files:
+        uris[archive].append(uri)
+    found: set[Key] = set()
+    for archive, names in uris.items():
+        ids = gallery.select(f"archive = {_quoted(archive)} AND uri IN ({', '.join(map(_quoted, names))})")
+        rows = gallery.instances(ids)
+        found |= {(row.archive, row.uri) for row in rows if any(v is not None for v in row.sidecar.values())}
+    return len(found)
+
+
+def sidecar_columns(gallery: Gallery) -> tuple[str, ...]:
+    """Return the columns that tables have added to a gallery."""
+    own = images_schema(gallery.meta.dim).names
+    return tuple(name for name in gallery.columns() if name not in own)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _filled(row: SidecarRow, identifiers: StoredIdentifiers) -> dict[str, Any]:
     attributes = asdict(identifiers.attributes(row.attributes))
     return {name: value for name, value in attributes.items() if value is not None}
@@ -159,7 +198,9 @@ def _read_lines(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
                     lines.append((line, [cell.strip() for cell in cells]))
     except OSError as error:
         why = (error.strerror or "unknown error").lower()
-        raise InvalidMetadata(f"{path}: cannot be read: {why}") from None
+        raise InvalidMetadata(
+            f"{path}: cannot be read: {why}; give a table that is there and that you may read"
+        ) from None
     except UnicodeDecodeError:
         raise InvalidMetadata(f"{path}: not UTF-8 text; save the table as CSV in UTF-8") from None
     except csv.Error as error:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from medsiglip_search import checksums, gallery_folder
+from medsiglip_search import gallery_folder, soundness
 from medsiglip_search.errors import GalleryDamaged, GalleryError
 from medsiglip_search.files import UNFINISHED
 from medsiglip_search.gallery import Gallery
@@ -51,7 +51,7 @@ def _copied(gallery: Gallery, to: Path) -> Mapping[str, str]:
     digests: dict[str, str] = {}
     while True:
         names, state = gallery.files(), gallery.state
-        listed = checksums.read_list(gallery.path).digests
+        listed = soundness.read_list(gallery.path).digests
         try:
             for name in names:
                 if name not in digests:
@@ -85,6 +85,6 @@ def _copy(source: Path, target: Path, expected: str | None) -> str:
             os.fchmod(descriptor, os.fstat(file.fileno()).st_mode & 0o777)
             copy.flush()
             os.fsync(descriptor)
-    if expected not in (None, hashed.hexdigest()):
+    if expected not in (None, hashed.hexdigest()):  # as `soundness.require_sound`, in one reading
         raise GalleryDamaged(f"{source}: not as it was written. {HOW_TO_RESTORE}")
     return hashed.hexdigest()

@@ -21,24 +21,25 @@ _LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
 class Listed:
     """What a list says.
 
-    digests: by path. torn: its last line has no end; it is left out. malformed: the numbers, from 1, of lines
-    that are none.
+    digests: by path. torn: its last line has no end; it is left out. problem: what no writer does to a list.
     """
 
     digests: Mapping[str, str]
     torn: bool = False
-    malformed: tuple[int, ...] = ()
+    problem: str | None = None
 
 
 def read_list(folder: Path) -> Listed:
     """Return what the list in `folder` says. Raises OSError, FileNotFoundError where there is none."""
     *lines, rest = (folder / FILES).read_bytes().decode("utf-8", "replace").split("\n")
-    matches = [_LINE.fullmatch(line) for line in lines]
-    return Listed(
-        digests={match[2]: match[1] for match in matches if match},
-        torn=bool(rest),
-        malformed=tuple(number for number, match in enumerate(matches, 1) if not match),
-    )
+    matches = [_LINE.fullmatch(line.removesuffix("\r")) for line in lines]
+    malformed = [number for number, match in enumerate(matches, 1) if not match]
+    problem = None
+    if malformed:
+        problem = f"line {malformed[0]} is none"
+    elif any(line.endswith("\r") for line in lines):
+        problem = "its line ends were changed"
+    return Listed({match[2]: match[1] for match in matches if match}, bool(rest), problem)
 
 
 def digests_of(folder: Path, names: Iterable[str]) -> dict[str, str]:

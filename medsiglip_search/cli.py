@@ -1,6 +1,7 @@
 """The commands, put together: the one module that reaches into `indexer`, inside its own commands."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # OpenMP's threads wait by spinning: beside another busy program that is several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     terminal.quieten_libraries()
+    terminal.end_as_by_ctrl_c()
     try:
         code = app(arguments, prog_name="medsiglip-search", standalone_mode=False)
     except typer.TyperException as error:
@@ -72,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         code = say_failed(str(error), MedSiglipSearchError.exit_code)
     if code == EXIT_INTERRUPTED:  # typer's answer to Ctrl-C, too
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would disturb the end
         note("Interrupted; what was stored is kept. To go on, run the same command again.")
     sys.exit(code or 0)
 

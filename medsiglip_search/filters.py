@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection
 
 from medsiglip_search.errors import InvalidQuery
+from medsiglip_search.gallery_schema import STORED_BESIDE
 
 MAX_TERMS = 300
 """Names, keywords and operators in one filter; a chain of 600 overflows the store's stack. Lists of values
@@ -42,7 +43,7 @@ def checked(where: str, columns: Collection[str]) -> str:
     that cannot be part of a condition; whether the condition makes sense is left to the store.
     """
     parts: list[str] = []
-    terms = 0
+    terms = depth = 0
     for token in _TOKEN.finditer(where):
         part = token.group()
         match token.lastgroup:
@@ -57,10 +58,18 @@ def checked(where: str, columns: Collection[str]) -> str:
                 raise invalid("comments cannot stand in a filter", columns)
             case "other":
                 raise invalid(f"{part!r} cannot stand in a filter; text goes in single quotes", columns)
+            case "word" | "name" if _is_hidden(part.strip("`"), columns):
+                raise invalid(f"no column {part}", columns)
+            case "grouping":
+                depth += {"(": 1, ")": -1, ",": 0}[part]
+                if depth < 0:
+                    raise invalid("a parenthesis is closed that is not open", columns)
             case "space":
                 part = " "
         terms += token.lastgroup in ("name", "quoted", "word", "operator")
         parts.append(part)
+    if depth:
+        raise invalid("a parenthesis is not closed", columns)
     condition = "".join(parts).strip()
     if not condition:
         raise invalid("it is empty; leave it out to search everything", columns)
@@ -70,6 +79,12 @@ def checked(where: str, columns: Collection[str]) -> str:
         raise invalid("it holds bytes that are not UTF-8 text", columns)
     # In parentheses, because the reader drops whatever follows a complete condition.
     return f"({condition})"
+
+
+def _is_hidden(name: str, columns: Collection[str]) -> bool:
+    """Tell whether the store would know a name that is none of `columns`; it looks at no capitals."""
+    name = name.lower()
+    return (name in STORED_BESIDE or name[0] == "_") and name not in columns
 
 
 def invalid(problem: str, columns: Collection[str]) -> InvalidQuery:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from medsiglip_search import checksums, filters, gallery_folder
+from medsiglip_search import checksums, filters, gallery_folder, soundness
 from medsiglip_search.encoders import Encoder
 from medsiglip_search.errors import GalleryDamaged, GalleryError, GalleryMismatch, InvalidQuery
 from medsiglip_search.files import write_file
@@ -29,7 +29,7 @@ from medsiglip_search.gallery_schema import (
     rejected_of,
 )
 from medsiglip_search.gallery_table import ConditionRefused, Table
-from medsiglip_search.gallery_writer import GalleryWriter
+from medsiglip_search.gallery_writer import PURGE, GalleryWriter
 from medsiglip_search.records import GalleryMeta, Identifiers, Instance, PreprocessSpec, Run, Value
 from medsiglip_search.table_files import HOW_TO_RESTORE, newest_version
 
@@ -108,6 +108,11 @@ class Gallery:
         return newest_version(self.path / IMAGES) == self.version
 
     @property
+    def is_purge_due(self) -> bool:
+        """Tell whether images were deleted for good, and the disk may have their bytes still."""
+        return bool(self._images.note(PURGE))
+
+    @property
     def secret_key(self) -> bytes:
         """The key of the pseudonyms, 32 bytes. Raises GalleryDamaged if it is lost."""
         try:
@@ -173,11 +178,7 @@ class Gallery:
         """
         if where is None:
             return self._all_ids()
-        try:
-            found = self._images.read(["image_id"], self._condition(where))
-        except ConditionRefused as error:
-            raise filters.invalid_in_store(str(error), self.columns()) from None
-        return found["image_id"].to_numpy()
+        return self._fitting(self._images, ["image_id"], where)["image_id"].to_numpy()
 
     def embeddings(self, where: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return image_ids, (N,) int64 ascending, and embeddings, (N, D) float16, of the rows that fit."""
@@ -249,6 +250,18 @@ class Gallery:
         own = [SECRET_KEY, *gallery_folder.run_files(self.path)]
         return own + [f"{name}/{file}" for name, table in tables.items() for file in table.files()]
 
+    def require_sound(self) -> None:
+        """Raise GalleryDamaged unless each file of this version is as it was written.
+
+        For those who carry all rows elsewhere, where nobody could tell damage. Raises GalleryOutdated if a
+        writer removes the version meanwhile.
+        """
+        try:
+            soundness.require_sound(self.path, self.files(), soundness.read_list(self.path).digests)
+        except GalleryDamaged:
+            self.files()  # says if the version was removed
+            raise
+
     def size_bytes(self) -> int:
         """Return what the folder takes on disk, old versions and derived files included."""
         return gallery_folder.usage(self.path)[1]
@@ -260,8 +273,12 @@ class Gallery:
         Raises GalleryLocked at once if another process writes. The lock ends with its process.
         """
         with gallery_folder.writer_lock(self.path) as hold:
-            self.refresh()
-            writer = GalleryWriter(self, hold)
+            try:
+                self.refresh()
+                writer = GalleryWriter(self, hold)
+            except GalleryError:
+                hold.give_up()
+                raise
             try:
                 yield writer
             finally:
@@ -272,6 +289,12 @@ class Gallery:
             self._images, self._ids = images, None
         if rejected is not None:
             self._rejected = rejected
+
+    def _fitting(self, table: Table, columns: Sequence[str], where: str) -> pa.Table:
+        try:
+            return table.read(columns, self._condition(where))
+        except ConditionRefused as error:
+            raise filters.invalid_in_store(str(error), self.columns()) from None
 
     def _condition(self, where: str) -> str:
         return filters.checked(where, self.columns())

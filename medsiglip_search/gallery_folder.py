@@ -75,7 +75,9 @@ def read_meta(path: Path) -> GalleryMeta:
     try:
         found = from_json(content)
         version = found["format_version"]
-        if isinstance(version, int) and version != FORMAT_VERSION:
+        if type(version) is not int:  # the model would take "2", and true for 1
+            raise TypeError
+        if version != FORMAT_VERSION:
             raise GalleryMismatch(
                 f"{path}: format version {version}, and this release reads {FORMAT_VERSION}. "
                 "Use the release that made it, or index the archives into a new gallery"
@@ -117,14 +119,17 @@ def read_runs(path: Path) -> list[Run]:
         try:
             runs.append(_RUN.validate_json((path / name).read_bytes()))
         except (OSError, ValueError):
-            raise GalleryDamaged(
-                f"{path / name}: does not hold what it must. It is but a report: delete it or restore a copy"
-            ) from None
+            raise GalleryDamaged(f"{path / name}: does not hold what it must. {HOW_TO_RESTORE}") from None
     is_at_work = locks.holder(path / LOCK) is not None
     return [
         replace(run, state="killed") if run.state == "running" and (earlier or not is_at_work) else run
         for earlier, run in enumerate(runs)
     ]
+
+
+def is_part(name: str) -> bool:
+    """Tell whether a path below the gallery's own is, or lies in, something that belongs to a gallery."""
+    return name.split("/")[0] in _PARTS
 
 
 def lasting_files(path: Path) -> set[str]:
@@ -223,7 +228,8 @@ def writing(path: Path) -> Iterator[None]:
 def writer_lock(path: Path) -> Iterator[locks.Hold]:
     """Hold the writer's lock.
 
-    Raises GalleryLocked at once if another writer has it, GalleryError if the folder cannot be written.
+    Raises GalleryLocked at once if another writer has it, and where `Hold.require_own` tells that another one
+    may have it by now; GalleryError if the folder cannot be written.
     """
     with ExitStack() as stack:
         try:
@@ -233,7 +239,13 @@ def writer_lock(path: Path) -> Iterator[locks.Hold]:
             raise GalleryLocked(f"{path}: {process} is writing to it. Wait for its end, or stop it") from None
         except OSError as error:
             raise GalleryError(f"{path}: cannot be written: {error.strerror}. Check the folder") from None
-        yield hold
+        try:
+            yield hold
+        except locks.Lost:
+            raise GalleryLocked(
+                f"{path}: {LOCK} was removed while this process was writing, so that another one may write "
+                "too. Run again when none does, and leave that file alone"
+            ) from None
 
 
 def _not_found(path: Path) -> GalleryNotFound:

@@ -44,7 +44,7 @@ _IMAGE_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("flags", pa.list_(pa.string())),
     ("thumbnail", pa.binary()),
 )
-_STORED_BESIDE = ("embedding", "thumbnail", "indexed_at")
+STORED_BESIDE = ("embedding", "thumbnail", "indexed_at")
 """Columns of the images table that an `Instance` does not carry."""
 
 REJECTED_SCHEMA = pa.schema(
@@ -81,7 +81,7 @@ _EXACT = 2**53
 
 def instance_columns(names: Iterable[str]) -> list[str]:
     """Return those of the table's columns that make an `Instance`, and that a filter may name."""
-    return [name for name in names if name not in _STORED_BESIDE]
+    return [name for name in names if name not in STORED_BESIDE]
 
 
 def images_table(

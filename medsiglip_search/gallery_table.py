@@ -3,7 +3,7 @@
 A `Table` is one version; what changes a table returns the next. Lance is not safe in forked processes.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -36,6 +36,13 @@ ROWS_AT_ONCE = 2048
 READ_AHEAD_BYTES = 64 << 20
 
 
+ADDRESS: Final = "_rowaddr"
+"""A column that every table has: where a row lies in it. It is another after each commit."""
+
+RequireSound = Callable[[Iterable[str]], None]
+"""Raises GalleryDamaged unless these files, named below a table, are as they were written."""
+
+
 class ConditionRefused(Exception):
     """A filter that the table cannot apply; the message is Lance's."""
 
@@ -58,15 +65,15 @@ class Table:
             lance.write_dataset(schema.empty_table(), str(path), data_storage_version=STORAGE_VERSION)
 
     @classmethod
-    def open(cls, path: Path) -> "Table":
-        """Open the newest version. Raises GalleryDamaged."""
+    def open(cls, path: Path, version: int | None = None) -> "Table":
+        """Open a version, the newest by default. Raises GalleryDamaged."""
         if not path.is_dir():
             raise GalleryDamaged(f"{path}: missing. {HOW_TO_RESTORE}")
         while True:
             newest = newest_version(path)
             try:
                 with reading(path):
-                    return cls(path, lance.dataset(str(path)))
+                    return cls(path, lance.dataset(str(path), version=version))
             except GalleryDamaged:
                 # What was the newest version can be gone by now.
                 if newest_version(path) == newest:
@@ -95,11 +102,7 @@ class Table:
         Raises ConditionRefused, GalleryDamaged.
         """
         if condition is not None:
-            # Planned alone first: what fails here is the condition.
-            try:
-                self._dataset.scanner(list(columns), filter=condition).explain_plan()
-            except (ValueError, OSError, RuntimeError) as error:
-                raise ConditionRefused(reason(error)) from None
+            self._plan(condition)
         with self._reading():
             try:
                 return self._dataset.to_table(list(columns), filter=condition)
@@ -110,6 +113,14 @@ class Table:
                 for _ in self._dataset.to_batches():
                     pass
                 raise ConditionRefused(reason(error)) from None
+
+    def takes(self, condition: str) -> bool:
+        """Tell whether a condition makes sense here: whether it names columns of this table alone."""
+        try:
+            self._plan(condition)
+        except ConditionRefused:
+            return False
+        return True
 
     def batches(self, columns: Sequence[str], condition: str | None = None) -> Iterator[pa.RecordBatch]:
         """Yield these columns piece by piece, in the order of `read`, which takes the same condition."""
@@ -143,13 +154,14 @@ class Table:
 
         Raises GalleryError if the disk does not take it; the table is then as before.
         """
-        return self._changed(self._rows_of(instead_of)["_rowaddr"].to_numpy(), rows)
+        return self._changed(self._rows_of(instead_of)[ADDRESS].to_numpy(), rows)
 
-    def without(self, condition: str) -> "Table":
-        """Take out the rows that fit `condition`, in one commit. Raises as `with_rows`."""
-        with self._reading():
-            found = self._dataset.to_table(columns=[], filter=condition, with_row_address=True)
-        return self._changed(found["_rowaddr"].to_numpy(), self.schema.empty_table())
+    def without(self, addresses: np.ndarray) -> "Table":
+        """Take out the rows at `addresses`, (N,) of the column ADDRESS, in one commit.
+
+        Raises as `with_rows`.
+        """
+        return self._changed(addresses, self.schema.empty_table())
 
     def with_states(self, states: Mapping[tuple[str, str], tuple[int, int]]) -> "Table":
         """Give all rows of these files another `size` and `mtime_ns`, in one commit that moves no row.
@@ -161,7 +173,7 @@ class Table:
             return self
         files = zip(found["archive"].to_pylist(), found["uri"].to_pylist(), strict=True)
         sizes, times = zip(*(states[file] for file in files), strict=True)
-        places = found["_rowaddr"].to_numpy()
+        places = found[ADDRESS].to_numpy()
         # Without stable row ids, which these tables do not have, a row's id is its address.
         new = pa.table({"_rowid": places, "size": pa.array(sizes), "mtime_ns": pa.array(times)})
         changed: list[FragmentMetadata] = []
@@ -192,22 +204,25 @@ class Table:
         """Return what `with_note` kept."""
         return self._dataset.config().get(key)
 
-    def compacted(self, part_rows: int) -> "Table":
+    def compacted(self, part_rows: int, require_sound: RequireSound) -> "Table":
         """Write neighbouring parts of less than `part_rows` rows anew as one, in the order of the rows.
 
-        So are parts of which rows have been taken out.
+        So are parts of which rows have been taken out. require_sound: called with the files that are about to
+        be written anew.
         """
         return self._rewritten(
-            {"target_rows_per_fragment": part_rows, "materialize_deletions_threshold": 0.0}
+            {"target_rows_per_fragment": part_rows, "materialize_deletions_threshold": 0.0}, require_sound
         )
 
-    def joined(self, part_rows: int) -> "Table":
+    def joined(self, part_rows: int, require_sound: RequireSound) -> "Table":
         """Join neighbouring parts of less than `part_rows` rows, in less time than `compacted`.
 
         What is there is copied, in a tenth of the memory. Its pages stay as small as they were, so filters
         are slower. Parts of which few rows have been taken out stay too.
         """
-        return self._rewritten({"target_rows_per_fragment": part_rows, "compaction_mode": "try_binary_copy"})
+        return self._rewritten(
+            {"target_rows_per_fragment": part_rows, "compaction_mode": "try_binary_copy"}, require_sound
+        )
 
     def forget(self, older_than: timedelta) -> None:
         """Remove the versions that are so old, but never this newest one, and what killed writers left.
@@ -241,7 +256,7 @@ class Table:
             )
             return self._committed(operation, [*added, *changed])
 
-    def _rewritten(self, how: CompactionOptions) -> "Table":
+    def _rewritten(self, how: CompactionOptions, require_sound: RequireSound) -> "Table":
         options: CompactionOptions = {
             "batch_size": ROWS_AT_ONCE,
             "io_buffer_size": READ_AHEAD_BYTES,
@@ -250,7 +265,9 @@ class Table:
         }
         with writing(self.path):
             dataset = lance.dataset(str(self.path))
-            done = [task.execute(dataset) for task in Compaction.plan(dataset, options).tasks]
+            tasks = Compaction.plan(dataset, options).tasks
+            require_sound(_files_of(part for task in tasks for part in task.fragments))
+            done = [task.execute(dataset) for task in tasks]
             self._require_whole(part for rewritten in done for part in rewritten.new_fragments)
             if done:
                 Compaction.commit(dataset, done, options)
@@ -279,15 +296,20 @@ class Table:
                 if _count_of_deletions(path, deletions.file_type) != deletions.num_deleted_rows:
                     table_files.raise_cut(path)
 
+    def _plan(self, condition: str) -> None:
+        # Apart from reading: what fails here is the condition.
+        try:
+            self._dataset.scanner([], filter=condition, with_row_address=True).explain_plan()
+        except (ValueError, OSError, RuntimeError) as error:
+            raise ConditionRefused(reason(error)) from None
+
     def _rows_of(self, files: Collection[tuple[str, str]]) -> pa.Table:
-        """Return archive, uri and _rowaddr, the physical address, of all rows of `files`."""
+        """Return archive, uri and ADDRESS, the physical address, of all rows of `files`."""
         uris: dict[str, list[str]] = {}
         for archive, uri in files:
             uris.setdefault(archive, []).append(text_literal(uri))
         columns = ["archive", "uri"]
-        found = [
-            self.schema.empty_table().select(columns).append_column("_rowaddr", pa.array([], pa.uint64()))
-        ]
+        found = [self.schema.empty_table().select(columns).append_column(ADDRESS, pa.array([], pa.uint64()))]
         with self._reading():
             for archive, names in uris.items():
                 condition = f"archive = {text_literal(archive)} AND uri IN ({', '.join(names)})"
@@ -316,6 +338,14 @@ class Table:
         files = [file.path for part in self._dataset.get_fragments() for file in part.data_files()]
         manifest = self.path / VERSIONS / manifest_name(self.version)
         return not manifest.exists() or not all((self.path / DATA / name).exists() for name in files)
+
+
+def _files_of(parts: Iterable[FragmentMetadata]) -> Iterator[str]:
+    """Yield the paths, below the table's own, of the files that these parts are made of."""
+    for part in parts:
+        yield from (f"{DATA}/{file.path}" for file in part.files)
+        if part.deletion_file is not None:
+            yield part.deletion_file.path(part.id)
 
 
 def _by_part(addresses: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

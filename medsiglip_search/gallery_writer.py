@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from medsiglip_search import gallery_folder
-from medsiglip_search.errors import GalleryError
+from medsiglip_search.errors import GalleryDamaged, GalleryError
+from medsiglip_search.gallery_folder import IMAGES, REJECTED
 from medsiglip_search.gallery_schema import (
     UNIT_NORM_TOLERANCE,
     RejectedFile,
@@ -20,10 +21,11 @@ from medsiglip_search.gallery_schema import (
     new_columns,
     rejected_table,
 )
-from medsiglip_search.gallery_table import Table
+from medsiglip_search.gallery_table import ADDRESS, RequireSound, Table
 from medsiglip_search.ledger import Ledger
 from medsiglip_search.locks import Hold
 from medsiglip_search.records import Instance, Run
+from medsiglip_search.table_files import DATA
 
 if TYPE_CHECKING:
     from medsiglip_search.gallery import Gallery
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 VERSIONS_KEPT = timedelta(hours=1)
 """How long a reader can stay on a version while the gallery is written to."""
 
-_NEXT_ID = "next_image_id"
+_NEXT_ID, PURGE = "next_image_id", "purge"
+"""Notes beside the images. The second stands from a deletion for good until the bytes are gone."""
 
 # A row is written anew twice at most: when many commits are joined, and by `compact`.
 _TIDY_AFTER = 128  # commits
@@ -50,6 +53,14 @@ class Compaction:
     bytes_after: int
 
 
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """How many rows were taken out of each table."""
+
+    images: int
+    rejected: int
+
+
 class GalleryWriter:
     """What `Gallery.writer` yields: the one place that changes a gallery. For one thread at a time.
 
@@ -63,6 +74,8 @@ class GalleryWriter:
         self._hold = hold
         self._ledger = Ledger(gallery.path)
         self._ledger.settle(hold.after_interruption)
+        # Each commit reads these, and writes what they say into new ones.
+        self._ledger.require_sound(name for name in gallery.files() if f"/{DATA}/" not in name)
         self._stored: _Stored | None = None
         self._is_settled = True
         self._running: str | None = None
@@ -71,7 +84,12 @@ class GalleryWriter:
     def close(self) -> None:
         """Say that nothing is half done, if that is so."""
         try:
-            self._ledger.settle(after_interruption=not self._is_settled)
+            self._hold.require_own()
+            if self._is_settled:
+                self._ledger.add_new()  # the report of a run that did not say its end
+                self._ledger.clear_away()
+            else:
+                self._ledger.settle(after_interruption=True)
             self._hold.finish()
         except (GalleryError, OSError) as error:
             log.warning("%s", error)
@@ -125,34 +143,49 @@ class GalleryWriter:
             gallery._advance(rejected=gallery._rejected.with_states(known))
             gallery._advance(images=gallery._images.with_states(known))
 
-    def delete(self, where: str) -> int:
+    def delete(self, where: str, for_good: bool = False) -> Deletion:
         """Take out the images that fit `where`, a condition as in `Gallery.select`; return how many.
 
-        They are gone from search at once, and from the disk after `purge`. Raises InvalidQuery.
+        With them go the rejections of files that have no image left; and, where the condition names only
+        columns that rejections have too (archive, uri, frame, size...), the rejections that fit it.
+        They are gone from search at once, and from the disk after `purge`. for_good: a purge follows; it is
+        due until it is done, whatever comes between. Raises InvalidQuery.
         """
         gallery = self.gallery
         with self._changing() as stored:
-            count = len(gallery.select(where))
-            if count:
-                self._note_next_id(stored)
-                gallery._advance(images=gallery._images.without(gallery._condition(where)))
-        return count
+            rows, refused = self._fitting(where)
+            if for_good:
+                self._note(PURGE, "due")
+            # Rejections first: if a kill comes in between, the same condition finds the images again.
+            if len(refused):
+                gallery._advance(rejected=gallery._rejected.without(refused))
+            if len(rows):
+                self._note(_NEXT_ID, str(stored.next_id))
+                gallery._advance(images=gallery._images.without(rows))
+        return Deletion(len(rows), len(refused))
 
     def compact(self, keep: timedelta = VERSIONS_KEPT) -> Compaction:
         """Write fewer, larger files, and remove the versions that are older than `keep`.
 
-        A reader of a removed version gets GalleryOutdated.
+        A reader of a removed version gets GalleryOutdated. A purge that is due is done too. Raises
+        GalleryDamaged for files that are not as they were written, before any of them is written anew.
         """
-        return self._compacted(keep, lambda table: table.compacted(_COMPACT_ROWS))
+        if self.gallery.is_purge_due:
+            return self.purge()
+        return self._compacted(keep, lambda table, check: table.compacted(_COMPACT_ROWS, check))
 
     def purge(self) -> Compaction:
         """Remove from the disk whatever is not in the newest version: rows, old versions, the index.
 
-        Ended half-way, it can be run again.
+        Ended half-way, it is due until `compact` or another one does it. Raises GalleryDamaged as `compact`.
         """
-        compaction = self._compacted(timedelta(0), lambda table: table.compacted(_COMPACT_ROWS))
+        with self._changing():
+            self._note(PURGE, "due")
+        compaction = self._compacted(timedelta(0), lambda table, check: table.compacted(_COMPACT_ROWS, check))
         with self._changing(), gallery_folder.writing(self.gallery.path):
             gallery_folder.remove_index(self.gallery.path)
+            self._note(PURGE, "")
+        self._forget(timedelta(0))
         files, size = gallery_folder.usage(self.gallery.path)
         return Compaction(compaction.files_before, files, compaction.bytes_before, size)
 
@@ -164,7 +197,11 @@ class GalleryWriter:
 
     @contextmanager
     def _changing(self) -> Iterator["_Stored"]:
-        """Lend what is stored for one change; read it anew if the change before did not come to its end."""
+        """Lend what is stored for one change; read it anew if the change before did not come to its end.
+
+        Raises GalleryLocked if the lock's file was removed.
+        """
+        self._hold.require_own()
         if not self._is_settled:
             self.gallery.refresh()
             self._ledger.settle(after_interruption=True, leave_out=self._running)
@@ -183,7 +220,8 @@ class GalleryWriter:
         gallery = self.gallery
         replaced = {file for file in files if file in stored.files}
         if replaced and not len(rows):
-            self._note_next_id(stored)
+            # The rows that go may be the last ones, which show the highest id.
+            self._note(_NEXT_ID, str(stored.next_id))
         # Rejections first: a writer killed in between leaves a file with its old images, or with none and
         # perhaps a rejected frame. The indexer finds it in its old state or not at all: the next run does it
         # again.
@@ -192,11 +230,31 @@ class GalleryWriter:
         stored.files.add(files)
         stored.next_id += len(rows)
 
-    def _note_next_id(self, stored: "_Stored") -> None:
-        # The rows that go may be the last ones, which show the highest id.
-        gallery, next_id = self.gallery, str(stored.next_id)
-        if gallery._images.note(_NEXT_ID) != next_id:
-            gallery._advance(images=gallery._images.with_note(_NEXT_ID, next_id))
+    def _fitting(self, where: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the addresses of the images and of the rejections that `delete` takes out.
+
+        The condition is looked at once: it may say random().
+        """
+        gallery = self.gallery
+        images, rejected = gallery._images, gallery._rejected
+        columns = ["archive", "uri", ADDRESS]
+        rows = gallery._fitting(images, columns, where)
+        emptied = set(_files(rows))
+        for batch in images.batches(columns):
+            stays = np.isin(batch[ADDRESS].to_numpy(), rows[ADDRESS].to_numpy(), invert=True)
+            emptied.difference_update(_files(batch.filter(pa.array(stays))))
+        refused = [np.empty(0, np.uint64)]
+        if rejected.takes(gallery._condition(where)):
+            refused.append(gallery._fitting(rejected, columns, where)[ADDRESS].to_numpy())
+        for batch in rejected.batches(columns) if emptied else ():
+            goes = np.fromiter((file in emptied for file in _files(batch)), bool)
+            refused.append(batch[ADDRESS].to_numpy()[goes])
+        return rows[ADDRESS].to_numpy(), np.unique(np.concatenate(refused))
+
+    def _note(self, key: str, value: str) -> None:
+        images = self.gallery._images
+        if (images.note(key) or "") != value:
+            self.gallery._advance(images=images.with_note(key, value))
 
     def _tidy(self) -> None:
         """Now and then join what commits have written: each commit and each opening reads where all lies."""
@@ -208,23 +266,31 @@ class GalleryWriter:
         if self._untidied > _TIDY_AFTER:
             self._untidied = 0
             try:
-                self._compacted(VERSIONS_KEPT, lambda table: table.joined(_JOINED_ROWS))
+                self._compacted(VERSIONS_KEPT, lambda table, check: table.joined(_JOINED_ROWS, check))
+            except GalleryDamaged:
+                raise
             except GalleryError as error:  # no room for the joined files, perhaps; the commit stands
                 log.warning("%s", error)
 
-    def _compacted(self, keep: timedelta, compacted: Callable[[Table], Table]) -> Compaction:
+    def _compacted(self, keep: timedelta, compacted: Callable[[Table, RequireSound], Table]) -> Compaction:
         gallery = self.gallery
+        files_before, bytes_before = gallery_folder.usage(gallery.path)
         with self._changing():
-            files_before, bytes_before = gallery_folder.usage(gallery.path)
-            gallery._advance(images=compacted(gallery._images))
-            gallery._advance(rejected=compacted(gallery._rejected))
-            # Noted before anything goes: a kill then leaves names too many in the list, never too few.
-            self._ledger.add_new(leave_out=self._running)
-            for table in (gallery._images, gallery._rejected):
+            gallery._advance(images=compacted(gallery._images, self._require_sound_in(IMAGES)))
+            gallery._advance(rejected=compacted(gallery._rejected, self._require_sound_in(REJECTED)))
+        # Listed before anything goes: a kill then leaves names too many in the list, never too few.
+        self._forget(keep)
+        files_after, bytes_after = gallery_folder.usage(gallery.path)
+        return Compaction(files_before, files_after, bytes_before, bytes_after)
+
+    def _require_sound_in(self, table: str) -> RequireSound:
+        return lambda files: self._ledger.require_sound(f"{table}/{file}" for file in files)
+
+    def _forget(self, keep: timedelta) -> None:
+        with self._changing():
+            for table in (self.gallery._images, self.gallery._rejected):
                 table.forget(keep)
             self._ledger.write_anew(leave_out=self._running)
-            files_after, bytes_after = gallery_folder.usage(gallery.path)
-        return Compaction(files_before, files_after, bytes_before, bytes_after)
 
 
 class _Stored:
@@ -271,6 +337,10 @@ class _Files:
         if len(self._added) > 100_000:
             self._sorted = np.union1d(self._sorted, np.fromiter(self._added, np.int64))
             self._added.clear()
+
+
+def _files(rows: pa.Table | pa.RecordBatch) -> Iterator[tuple[str, str]]:
+    return zip(rows["archive"].to_pylist(), rows["uri"].to_pylist(), strict=True)
 
 
 def _refuse_unusable(gallery: "Gallery", embeddings: np.ndarray) -> None:

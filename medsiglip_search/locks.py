@@ -15,15 +15,30 @@ class Held(Exception):
         self.pid = pid
 
 
+class Lost(Exception):
+    """The file of a lock that this process holds was removed: another one may hold a new file's."""
+
+
 class Hold:
     """What the holder of a lock has in hand.
 
     after_interruption: the holder before this one did not finish, and may have left something half done.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
         self._descriptor = descriptor
         self.after_interruption = bool(os.pread(descriptor, 1, 0))
+
+    def require_own(self) -> None:
+        """Raise Lost if the lock's file is no longer the one that is held."""
+        if not _is_at(self._path, self._descriptor):
+            raise Lost
+
+    def give_up(self) -> None:
+        """Leave all as the holder before left it."""
+        if not self.after_interruption:
+            self.finish()
 
     def finish(self) -> None:
         """Say that nothing is half done."""
@@ -34,24 +49,47 @@ class Hold:
 def exclusive(path: Path) -> Iterator[Hold]:
     """Hold the lock file at `path`, which is made where missing and stays behind, unlocked.
 
+    No process should remove it: the next one would lock a new file beside the holder of the old.
+
     The lock is the operating system's, not the file: it is gone the moment its process is, however that
     ended. A forked child shares it, so workers are spawned, not forked. The file keeps the id of the holder
     until that one finishes: see `is_unfinished`. Raises Held at once if another process, or another place in
     this one, has it; OSError if the file cannot be written.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = _locked(path)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            written = os.pread(descriptor, 20, 0).strip()
-            raise Held(int(written) if written.isdigit() else None) from None
-        hold = Hold(descriptor)
+        hold = Hold(path, descriptor)
         # Written over, so that the file is at no instant empty.
         os.ftruncate(descriptor, os.pwrite(descriptor, b"%d\n" % os.getpid(), 0))
         yield hold
     finally:
         os.close(descriptor)
+
+
+def _locked(path: Path) -> int:
+    """Return a descriptor of the file at `path`, locked. Raises Held, OSError."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            written = os.pread(descriptor, 20, 0).strip()
+            os.close(descriptor)
+            raise Held(int(written) if written.isdigit() else None) from None
+        except OSError:
+            os.close(descriptor)
+            raise
+        if _is_at(path, descriptor):
+            return descriptor
+        os.close(descriptor)  # removed between its opening and its locking
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Tell whether the open file is the one that stands at `path`."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def holder(path: Path) -> int | None:

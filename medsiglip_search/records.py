@@ -145,8 +145,8 @@ RunState = Literal["running", "done", "interrupted", "failed", "killed"]
 class Run:
     """One run of `index`, as the gallery keeps it.
 
-    started, ended: ISO 8601, UTC; ended is None while the run goes on, and for ever if it was killed. The counts
-    are 0 then.
+    started, ended: ISO 8601, UTC; ended is None, and the counts are 0, while the run goes on, and for ever if
+        it was killed.
     embedded, unchanged, replaced, removed, rejected, seconds, images_per_second: as the run reported them.
     gallery_versions: before and after. software: what ran, name to version.
     """

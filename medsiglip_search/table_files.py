@@ -30,14 +30,19 @@ def manifest_name(version: int) -> str:
     return f"{2**64 - 1 - version:020}.manifest"
 
 
+def version_of(name: str) -> int | None:
+    """Return the version that a file of this name makes, None if it makes none."""
+    number = name.removesuffix(".manifest")
+    return 2**64 - 1 - int(number) if number.isdigit() and number != name else None
+
+
 def newest_version(path: Path) -> int | None:
     """Return the newest version that the table at `path` has a manifest of."""
     try:
-        manifests = [name for name in os.listdir(path / VERSIONS) if name.endswith(".manifest")]
+        versions = map(version_of, os.listdir(path / VERSIONS))
     except OSError:
         return None
-    numbers = [name.removesuffix(".manifest") for name in manifests]
-    return max((2**64 - 1 - int(number) for number in numbers if number.isdigit()), default=None)
+    return max((version for version in versions if version is not None), default=None)
 
 
 def hint_of(version: int) -> bytes:

@@ -6,6 +6,7 @@ import math
 import os
 import shlex
 import shutil
+import signal
 import sys
 import time
 import warnings
@@ -94,14 +95,14 @@ def verification_cells(verification: Mapping[str, Any]) -> list[tuple[str, str]]
     """Return what was checked and found, as JSON has it."""
     problems, notices, gone = (verification.get(name) for name in ("problems", "notices", "gone"))
     return [
-        ("checked", f"{verification['rows']} images, {verification['files']} files"),
+        ("checked", f"{counted(verification['rows'], 'image')}, {counted(verification['files'], 'file')}"),
         *(("problem", f"{one['place']}: {one['problem']}. {one['advice']}") for one in problems or ()),
         *(("notice", one) for one in notices or ()),
         *(
             ("gone", f"{one['uri'] or 'all files, for it cannot be opened'}, of {one['archive']}")
             for one in gone or ()
         ),
-        ("result", f"{len(problems)} problems" if problems else "sound"),
+        ("result", counted(len(problems), "problem") if problems else "sound"),
     ]
 
 
@@ -116,34 +117,38 @@ def compaction_cells(compaction: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def deletion_cells(deletion: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what was deleted, as JSON has it, a name and a word each."""
-    purged = ", also from old versions and derived files" if deletion["purged"] else ""
-    return [("deleted", f"{deletion['deleted']} images{purged}"), ("images", f"{deletion['images']} left")]
+    deleted = f"{counted(deletion['deleted'], 'image')}, {counted(deletion['rejected'], 'rejection')}"
+    on_disk = "nothing of them is left" if deletion["purged"] else "until a later compact, or delete --purge"
+    return [("deleted", deleted), ("on the disk", on_disk), ("images", f"{deletion['images']} left")]
 
 
 def export_cells(export: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what was exported, as JSON has it, a name and a word each."""
     return [
-        ("exported", f"{export['rows']} images, {export['size_bytes'] / 1e6:.1f} MB"),
+        ("exported", f"{counted(export['rows'], 'image')}, {export['size_bytes'] / 1e6:.1f} MB"),
         ("file", export["file"]),
     ]
 
 
 def import_cells(imported: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what was imported, as JSON has it, a name and a word each."""
-    return [("imported", f"{imported['rows']} images of {imported['files']} files")]
+    return [("imported", f"{counted(imported['rows'], 'image')} of {counted(imported['files'], 'file')}")]
 
 
 def merge_cells(merged: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what was merged, as JSON has it, a name and a word each."""
     return [
-        ("added", f"{merged['rows']} images of {merged['files']} files"),
-        ("left alone", f"{merged['already_there']} files that were there already"),
+        (
+            "added",
+            f"{counted(merged['rows'], 'image')}; {counted(merged['files'], 'file')} embedded or rejected",
+        ),
+        ("left alone", f"{counted(merged['already_there'], 'file')} that the gallery had already"),
     ]
 
 
 def backup_cells(backup: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what was copied, as JSON has it, a name and a word each."""
-    copied = f"{backup['images']} images, {backup['size_bytes'] / 1e6:.1f} MB"
+    copied = f"{counted(backup['images'], 'image')}, {backup['size_bytes'] / 1e6:.1f} MB"
     return [("copied", copied), ("backup", backup["backup"])]
 
 
@@ -160,10 +165,10 @@ def report_cells(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what an index run did, as JSON has it, a name and a word each."""
     rate = f" in {report['seconds']:.1f} s, {report['images_per_second']:.1f} a second"
     counts = [
-        (name, f"{report[name]} files") for name in ("unchanged", "replaced", "removed") if report[name]
+        (name, counted(report[name], "file")) for name in ("unchanged", "replaced", "removed") if report[name]
     ]
     return [
-        ("embedded", f"{report['embedded']} images{rate if report['embedded'] else ''}"),
+        ("embedded", f"{counted(report['embedded'], 'image')}{rate if report['embedded'] else ''}"),
         *counts,
         _by_reason(report["rejected"]),
     ]
@@ -194,6 +199,11 @@ def _ct_windows(windows: Sequence[Mapping[str, Any]]) -> str:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= REPORT_WIDTH else text[: REPORT_WIDTH - 3] + "..."
+
+
+def counted(number: int, word: str) -> str:
+    """Return a number and what is counted: 1 image, 2 images."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _by_reason(rejected: Mapping[str, int]) -> tuple[str, str]:
@@ -232,7 +242,7 @@ def progress(title: str) -> Iterator[Show]:
 
 @contextmanager
 def json_progress() -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Yield what writes an object on stderr, a line each: progress for programs, once a second and the last."""
+    """Yield what writes objects on stderr, a line each: progress for programs, once a second and the last."""
     told, held_back = -math.inf, None
 
     def write(state: Mapping[str, Any]) -> None:
@@ -278,6 +288,13 @@ def quieten_libraries() -> None:
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)
         logger.handlers = [_NoticeHandler()]
+
+
+def end_as_by_ctrl_c() -> None:
+    """Take the ways in which a system ends a program for Ctrl-C: what is done is stored first."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup the second is ignored, and stays so
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 class _NoticeHandler(logging.Handler):

@@ -6,20 +6,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medsiglip_search import checksums, gallery_folder, locks, row_checks
+from medsiglip_search import checksums, gallery_folder, locks, row_checks, soundness
 from medsiglip_search.checksums import FILES, Listed
-from medsiglip_search.errors import GalleryDamaged, GalleryOutdated
-from medsiglip_search.files import digest
+from medsiglip_search.errors import GalleryDamaged, GalleryError, GalleryOutdated
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.gallery_folder import HINTS, IMAGES, INDEX, INDEX_LOCK, LOCK, META, REJECTED, TABLES
+from medsiglip_search.soundness import MISSING, UNLISTED, damage
 from medsiglip_search.table_files import HOW_TO_RESTORE
 
 DELETE_INDEX = f"Delete {INDEX}/: it is derived, and the next search makes it anew"
-DELETE_LIST = f"If all else is sound, delete {FILES}: the next index run writes it anew"
 REMOVE = "Remove it if nobody needs it"
 
-MISSING = "missing"
+PURGE_DUE = "images were deleted for good and are still on the disk; compact finishes that"
 STALE_INDEX = "the index is of another version; the next search makes it anew"
+LAGS = "does not name the newest version"
 UNFINISHED = "a writer is at work, or was ended in the middle of a change; the next index run settles that"
 
 
@@ -36,7 +36,8 @@ class Problem:
 class Verification:
     """How many images and files were checked, and what was found.
 
-    problems: damage. notices: what is worth to know and none.
+    files: those that were compared with their digests. problems: damage. notices: what is worth to know and
+    none.
     """
 
     rows: int
@@ -74,16 +75,18 @@ def verify(
 
 
 def _damaged_files(path: Path, progress: Callable[[int, int], None]) -> tuple[int, list[Problem]]:
-    """Return how many files are listed, and which of them are not as they were written."""
+    """Return how many of the listed files are there, and which of them are not as they were written."""
     digests = _listed(path).digests
-    problems = []
+    problems, missing = [], 0
     for done, (name, expected) in enumerate(digests.items()):
         progress(done, len(digests))
-        problem = _damage(path / name, expected)
-        if problem not in (None, MISSING):
+        problem = damage(path / name, expected)
+        if problem == MISSING:
+            missing += 1
+        elif problem:
             problems.append(Problem(name, problem, HOW_TO_RESTORE))
     progress(len(digests), len(digests))
-    return len(digests), problems
+    return len(digests) - missing, problems
 
 
 def _strays(path: Path) -> tuple[list[Problem], list[str]]:
@@ -91,28 +94,53 @@ def _strays(path: Path) -> tuple[list[Problem], list[str]]:
     if not _differences(path):
         return [], []
     if locks.is_unfinished(path / LOCK):
-        return [], [UNFINISHED]
+        problems = _problems(_unexplained(path))
+        return problems, [] if problems else [UNFINISHED]
     # A writer may have come to its end in between. What still differs is not its doing.
-    return _differences(path), []
+    return _problems(_differences(path)), []
 
 
-def _differences(path: Path) -> list[Problem]:
+def _differences(path: Path) -> Mapping[str, str]:
+    """Return the files that are not there or not listed as they must be when no writer is at work."""
     # Looked at before the list is read: what a writer adds meanwhile is then no stray.
     there = _files_below(path)
-    hints = gallery_folder.wrong_hints(path)
-    listed = _listed(path)
-    problems = [Problem(FILES, f"line {number} is none", DELETE_LIST) for number in listed.malformed]
-    if listed.torn:
-        problems.append(Problem(FILES, "missing, or cut off in the middle of a line", DELETE_LIST))
-    for name in sorted(listed.digests.keys() - there):
-        if not (path / name).exists():
-            problems.append(Problem(name, MISSING, HOW_TO_RESTORE))
-    for name in sorted(there - listed.digests.keys()):
-        if (path / name).exists():
-            problems.append(Problem(name, f"not listed in {FILES}", f"{REMOVE}. {DELETE_LIST}"))
-    for hint in hints:
-        problems.append(Problem(hint, "does not name the newest version", "Delete it: it is derived"))
-    return problems
+    hints = dict.fromkeys(gallery_folder.wrong_hints(path), LAGS)
+    try:
+        listed = soundness.read_list(path)
+    except GalleryError as error:
+        return {FILES: _what_of(error, path / FILES)} | hints
+    torn = {FILES: "cut off in the middle of a line"} if listed.torn else {}
+    return torn | soundness.differences(path, there, listed.digests) | hints
+
+
+def _unexplained(path: Path) -> Mapping[str, str]:
+    """Return what differs and no writer has left so, one at work or one that was ended."""
+    while True:
+        there, before = _files_below(path), _listed(path)
+        try:
+            digests = soundness.read_list(path).digests
+        except GalleryError as error:
+            return {FILES: _what_of(error, path / FILES)}
+        found = soundness.unexplained(path, soundness.differences(path, there, digests), digests)
+        # What is looked at in the midst of changes may not fit together; damage stays.
+        if not found or _listed(path) == before:
+            return found
+
+
+def _problems(differing: Mapping[str, str]) -> list[Problem]:
+    return [Problem(name, what, _advice(name, what)) for name, what in differing.items()]
+
+
+def _advice(name: str, what: str) -> str:
+    if what == LAGS:
+        return "The next index run removes it: it is derived"
+    is_foreign = what == UNLISTED and not gallery_folder.is_part(name)
+    return REMOVE if is_foreign else HOW_TO_RESTORE
+
+
+def _what_of(error: GalleryError, place: Path) -> str:
+    """Return what an error says of `place`, without the place and what to do."""
+    return str(error).removeprefix(f"{place}: ").removesuffix(f". {HOW_TO_RESTORE}")
 
 
 def _index(path: Path) -> tuple[list[Problem], list[str]]:
@@ -121,8 +149,8 @@ def _index(path: Path) -> tuple[list[Problem], list[str]]:
         return [], []
     if locks.is_unfinished(path / INDEX_LOCK):
         return [], ["the index is being saved, or that was ended half-way; the next search makes it anew"]
-    damage = _index_damage(path / INDEX)
-    return [Problem(f"{INDEX}/{name}", what, DELETE_INDEX) for name, what in damage.items()], []
+    found = _index_damage(path / INDEX)
+    return [Problem(f"{INDEX}/{name}", what, DELETE_INDEX) for name, what in found.items()], []
 
 
 def _index_damage(folder: Path) -> Mapping[str, str]:
@@ -131,13 +159,13 @@ def _index_damage(folder: Path) -> Mapping[str, str]:
         return {}
     there = set(os.listdir(folder)) - {FILES, Path(INDEX_LOCK).name}
     listed = _listed(folder)
-    damage = dict.fromkeys(there - listed.digests.keys(), f"not listed in {FILES}")
+    found = dict.fromkeys(there - listed.digests.keys(), UNLISTED)
     for name, expected in listed.digests.items():
-        if problem := _damage(folder / name, expected):
-            damage[name] = problem
-    if listed.malformed or (listed.torn and there):
-        damage[FILES] = "missing, or does not hold what it must"
-    return damage
+        if problem := damage(folder / name, expected):
+            found[name] = problem
+    if listed.problem or (listed.torn and there):
+        found[FILES] = "missing, or does not hold what it must"
+    return found
 
 
 def _rows(path: Path, tables: Collection[str]) -> tuple[int, list[Problem], list[str]]:
@@ -148,12 +176,14 @@ def _rows(path: Path, tables: Collection[str]) -> tuple[int, list[Problem], list
         problems = [_of_rows("image", rows, f"has {fault}") for fault, rows in faults.items()]
         faults = row_checks.rejected_faults(gallery) if REJECTED in tables else {}
         problems += [_of_rows("rejected row", rows, f"has {fault}") for fault, rows in faults.items()]
-        return count, problems, [STALE_INDEX] if _has_stale_index(gallery) else []
+        is_purge_due = gallery.is_purge_due and locks.holder(path / LOCK) is None
+        notices = {STALE_INDEX: _has_stale_index(gallery), PURGE_DUE: is_purge_due}
+        return count, problems, [notice for notice, is_so in notices.items() if is_so]
     except GalleryOutdated:
         return _rows(path, tables)
     except GalleryDamaged as error:
-        what = str(error).removeprefix(f"{path}: ").removesuffix(f". {HOW_TO_RESTORE}")
-        return 0, [Problem(str(path), what, HOW_TO_RESTORE)], []
+        place = next((table for table in TABLES if str(error).startswith(f"{path / table}: ")), ".")
+        return 0, [Problem(place, _what_of(error, path / place), HOW_TO_RESTORE)], []
 
 
 def _of_rows(kind: str, rows: Sequence[int], fault: str) -> Problem:
@@ -186,13 +216,3 @@ def _listed(folder: Path) -> Listed:
         return checksums.read_list(folder)
     except OSError:
         return Listed({}, torn=True)
-
-
-def _damage(path: Path, expected: str) -> str | None:
-    """Return what is wrong with a file whose digest must be `expected`."""
-    try:
-        return None if digest(path) == expected else "not as it was written"
-    except FileNotFoundError:
-        return MISSING
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"

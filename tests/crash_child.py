@@ -42,7 +42,7 @@ def compact(path: Path, keep_s: float) -> None:
 
 def purge(path: Path, where: str) -> None:
     with Gallery.open(path).writer() as writer:
-        writer.delete(where)
+        writer.delete(where, for_good=True)
         writer.purge()
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from medsiglip_search.gallery import Gallery, GalleryWriter
+from medsiglip_search.gallery_writer import Deletion
 
 File = tuple[str, str]
 """Archive and uri."""
@@ -137,11 +138,11 @@ def logged(log: Log) -> None:
         with log.change(Change(frozenset((archive, uri) for uri in uris), frozenset(), {})):
             remove(self, archive, uris)
 
-    def logged_delete(self: GalleryWriter, where: str) -> int:
+    def logged_delete(self: GalleryWriter, where: str, for_good: bool = False) -> Deletion:
         found = self.gallery.instances(self.gallery.select(where))
         removed = frozenset((one.archive, one.uri, one.frame) for one in found)
         with log.change(Change(frozenset(), removed, {})):
-            return delete(self, where)
+            return delete(self, where, for_good)
 
     GalleryWriter.commit = logged_commit  # type: ignore[method-assign]
     GalleryWriter.remove = logged_remove  # type: ignore[method-assign]

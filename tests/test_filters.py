@@ -38,6 +38,13 @@ def test_text_may_hold_what_may_not_stand_outside():
         ('modality = "CR"', 'no column "CR"; text goes in single quotes'),
         ("modality = 'CR", '"\'" cannot stand'),
         ("modality = '\udcff'", "UTF-8"),
+        ("1=1) OR (1=1", "a parenthesis is closed that is not open"),
+        ("(year = 2020", "a parenthesis is not closed"),
+        ("_rowid = 1", "no column _rowid"),
+        ("`_ROWADDR` < 5", "no column `_ROWADDR`"),
+        ("embedding IS NULL", "no column embedding"),
+        ("year = 2020 AND Thumbnail IS NULL", "no column Thumbnail"),
+        ("indexed_at > now()", "no column indexed_at"),
     ],
 )
 def test_what_is_no_condition_is_refused_with_the_columns(where, problem):
@@ -45,6 +52,11 @@ def test_what_is_no_condition_is_refused_with_the_columns(where, problem):
         checked(where, COLUMNS)
     assert problem in str(refused.value)
     assert str(refused.value).endswith("Columns: modality, year, Finding Labels")
+
+
+def test_parentheses_that_close_and_those_in_texts_go_through():
+    where = "(year = 2020 OR (year IN (1, 2))) AND modality <> ')('"
+    assert checked(where, COLUMNS) == f"({where})"
 
 
 def test_a_chain_of_operators_ends_before_the_stack_does():

@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ from medsiglip_search.errors import (
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.gallery_schema import check_sidecar_name
 from medsiglip_search.gallery_table import Table
+from medsiglip_search.locks import Held, exclusive
 from medsiglip_search.records import PreprocessSpec
 from medsiglip_search.windows import CT_WINDOWS, RenderSpec, Window
 
@@ -329,6 +331,36 @@ with Gallery.open(sys.argv[1]).writer():
     assert len(Gallery.open(tmp_path / "g")) == 2
 
 
+def test_a_writer_whose_lock_file_was_removed_stops_at_its_next_change(tmp_path):
+    gallery = gallery_of(tmp_path / "g", [EAST])
+    lock = tmp_path / "g" / "writer.lock"
+
+    def lose_the_lock_and_write():
+        with gallery.writer() as writer:
+            lock.unlink()
+            commit(Gallery.open(tmp_path / "g"), [instance("b")], [EAST])
+            writer.delete("1 = 1")
+
+    with pytest.raises(GalleryLocked, match=r"writer\.lock was removed"):
+        lose_the_lock_and_write()
+    assert [one.uri for one in Gallery.open(tmp_path / "g").instances([1, 2])] == ["0.png", "b"]
+    assert lock.read_bytes() == b""
+    commit(Gallery.open(tmp_path / "g"), [instance("c")], [EAST])
+
+
+def test_a_lock_file_that_is_removed_between_opening_and_locking_is_not_held(tmp_path, monkeypatch):
+    flock = fcntl.flock
+
+    def lock_late(descriptor, how):
+        monkeypatch.undo()
+        (tmp_path / "lock").unlink()
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    with exclusive(tmp_path / "lock"), pytest.raises(Held), exclusive(tmp_path / "lock"):
+        pass
+
+
 # Every way in which a file can change its state, in one batch.
 BEFORE = (
     [
@@ -526,6 +558,15 @@ def test_a_gallery_that_lost_its_head_is_damaged_and_not_begun_again(tmp_path):
 def test_an_unreadable_head_is_damage(tmp_path, content):
     gallery_of(tmp_path / "g", [EAST])
     (tmp_path / "g" / "gallery.json").write_bytes(content)
+    with pytest.raises(GalleryDamaged, match=r"gallery\.json does not hold"):
+        Gallery.open(tmp_path / "g")
+
+
+@pytest.mark.parametrize("version", ["2", True, 2.0, None])
+def test_a_format_version_that_is_no_whole_number_is_damage(tmp_path, version):
+    gallery_of(tmp_path / "g", [EAST])
+    head = json.loads((tmp_path / "g" / "gallery.json").read_bytes())
+    (tmp_path / "g" / "gallery.json").write_text(json.dumps(head | {"format_version": version}))
     with pytest.raises(GalleryDamaged, match=r"gallery\.json does not hold"):
         Gallery.open(tmp_path / "g")
 

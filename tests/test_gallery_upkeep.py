@@ -8,12 +8,17 @@ import pyarrow as pa
 import pytest
 from galleries import ARCHIVE, gallery_of, instance, meta, rejected, unit
 
-from medsiglip_search.errors import GalleryDamaged, GalleryOutdated, InvalidQuery
+from medsiglip_search import gallery_folder
+from medsiglip_search.backup import back_up
+from medsiglip_search.errors import GalleryDamaged, GalleryError, GalleryOutdated, InvalidQuery
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.gallery_writer import _TIDY_AFTER
+from medsiglip_search.gallery_table import Table
+from medsiglip_search.gallery_writer import _TIDY_AFTER, Deletion
 from medsiglip_search.index import open_index
 from medsiglip_search.records import Run
-from medsiglip_search.verify import verify
+from medsiglip_search.transfer.exporting import export
+from medsiglip_search.transfer.merging import merge
+from medsiglip_search.verify import PURGE_DUE, verify
 
 NO_TIME = timedelta(0)
 
@@ -86,8 +91,8 @@ def test_deleted_images_are_out_of_search_at_once_and_nothing_else_is(tmp_path):
     reader = Gallery.open(gallery.path)
     before, rejections = contents(gallery)
     with gallery.writer() as writer:
-        assert writer.delete("\"modality\" = 'CT' AND year <> 2001") == 6
-        assert writer.delete("modality = 'MR'") == 0
+        assert writer.delete("\"modality\" = 'CT' AND year <> 2001") == Deletion(6, 0)
+        assert writer.delete("modality = 'MR'") == Deletion(0, 0)
     left = [row for row in before if row[0].attributes.modality == "CR" or row[0].attributes.year == 2001]
     assert contents(gallery) == contents(Gallery.open(gallery.path)) == (left, rejections)
     assert contents(reader) == (before, rejections)
@@ -114,6 +119,128 @@ def test_the_ids_of_deleted_images_are_never_used_again(tmp_path):
         writer.purge()
     with Gallery.open(gallery.path).writer() as writer:
         assert writer.commit([instance("new")], [b""], unit([[1, 0]]), []).tolist() == [12]
+
+
+def test_a_condition_is_looked_at_once(tmp_path):
+    gallery = several_commits(tmp_path / "g", count=1, rows=300)
+    with gallery.writer() as writer:
+        deletion = writer.delete("random() < 0.5 AND modality IS NOT NULL")
+    assert 0 < deletion.images < 300
+    assert len(gallery) == len(Gallery.open(gallery.path)) == 300 - deletion.images
+
+
+def test_the_rejections_of_files_whose_last_image_goes_go_too(tmp_path):
+    gallery = several_commits(tmp_path / "g", count=1, rows=1)
+    with gallery.writer() as writer:
+        instances = [
+            instance("emptied"),
+            instance("kept"),
+            instance("kept", 1),
+            instance("other", archive="/b"),
+        ]
+        refused = [rejected("emptied", 7), rejected("kept", 7), rejected("emptied", 8, archive="/b")]
+        writer.commit(instances, [b""] * 4, unit([[1, 0]] * 4), refused)
+        assert writer.delete("image_id IN (2, 3)") == Deletion(2, 1)
+        assert [(one.uri, one.frame) for one in gallery.rejected()] == [
+            ("0/bad", None),
+            ("kept", 7),
+            ("emptied", 8),
+        ]
+        assert writer.delete("image_id = 4") == Deletion(1, 1)
+    assert [one.uri for one in Gallery.open(gallery.path).rejected()] == ["0/bad", "emptied"]
+
+
+@pytest.mark.parametrize(
+    ("where", "deletion"),
+    [
+        ("uri LIKE '%bad'", Deletion(0, 2)),
+        (f"archive = '{ARCHIVE}' AND uri < '1'", Deletion(5, 1)),
+        ("size = 5 OR \"source_digest\" = 'source of 0/0 at 1'", Deletion(1, 2)),
+        ("modality = 'CT' OR uri LIKE '%bad'", Deletion(4, 0)),
+        ("1 = 1", Deletion(10, 2)),
+        ("reason = 'truncated'", None),
+    ],
+)
+def test_rejections_that_fit_a_condition_on_what_they_have_go_too(tmp_path, where, deletion):
+    gallery = several_commits(tmp_path / "g", count=2)
+    with gallery.writer() as writer:
+        if deletion is None:
+            with pytest.raises(InvalidQuery, match="no column"):
+                writer.delete(where)
+        else:
+            assert writer.delete(where) == deletion
+            assert (10 - len(gallery), 2 - len(gallery.rejected())) == (deletion.images, deletion.rejected)
+
+
+# Damage is not carried on
+
+
+def flip_embedding(gallery, image_id):
+    """Change the sign of an embedding in its file: its norm stays, and Lance reads it without a word."""
+    row = gallery.embeddings_of([image_id]).astype(np.float16).tobytes()
+    for file in (gallery.path / "images.lance" / "data").iterdir():
+        content = file.read_bytes()
+        if (place := content.find(row)) >= 0:
+            flipped = bytearray(content)
+            flipped[place + 1] ^= 0x80
+            file.write_bytes(flipped)
+            return file
+    raise AssertionError("not found")
+
+
+CARRY_ON = {
+    "compact": lambda gallery, writer, _: writer.compact(),
+    "purge": lambda gallery, writer, _: writer.purge(),
+    "merge": lambda gallery, writer, path: merge(path / "merged", [gallery.path]),
+    "export": lambda gallery, writer, path: export(gallery, path / "exported.npz"),
+    "backup": lambda gallery, writer, path: back_up(gallery, path / "copy"),
+}
+
+
+@pytest.mark.parametrize("task", CARRY_ON)
+def test_damage_is_not_carried_on_into_files_that_look_sound(tmp_path, task):
+    gallery = several_commits(tmp_path / "g", count=3)
+    damaged = flip_embedding(gallery, 7)
+    content = damaged.read_bytes()
+    reader = Gallery.open(gallery.path)
+    with gallery.writer() as writer:
+        writer.delete("image_id = 6")
+        with pytest.raises(GalleryDamaged, match=f"{damaged.name}: not as it was written"):
+            CARRY_ON[task](reader, writer, tmp_path)
+    assert damaged.read_bytes() == content
+    assert [one.place for one in verify(gallery.path).problems] == [f"images.lance/data/{damaged.name}"]
+    assert {path.name for path in tmp_path.iterdir()} == {"g"}
+
+
+def test_a_run_that_tidies_stops_at_damage(tmp_path):
+    gallery = Gallery.create(tmp_path / "g", meta())
+    with gallery.writer() as writer:
+        for number in range(_TIDY_AFTER):
+            writer.commit([instance(str(number))], [b""], unit([[number, 1]]), [])
+        flip_embedding(gallery, 4)
+        with pytest.raises(GalleryDamaged, match="not as it was written"):
+            writer.commit([instance("last")], [b""], unit([[1, 1]]), [])
+    assert len(Gallery.open(gallery.path)) == _TIDY_AFTER + 1
+    assert len(verify(gallery.path).problems) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["secret.key", "images.lance/_versions/*{newest}*", "rejected.lance/_deletions/*"]
+)
+def test_a_writer_adds_nothing_to_what_a_damaged_file_says(tmp_path, name):
+    gallery = several_commits(tmp_path / "g", count=1, rows=10)
+    with gallery.writer() as writer:
+        writer.commit([], [], np.empty((0, 2)), [rejected("x")])
+        writer.commit([], [], np.empty((0, 2)), [rejected("a"), rejected("b"), rejected("c")])
+        writer.remove(ARCHIVE, ["b"])
+    (file,) = gallery.path.glob(name.format(newest=2**64 - 1 - gallery.version))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(GalleryDamaged), gallery.writer():
+            pass
+    assert file.read_bytes() == content
 
 
 # Compact and purge
@@ -189,15 +316,64 @@ def test_purge_leaves_no_byte_of_what_was_deleted(tmp_path):
 
     old = data_files(gallery)
     with gallery.writer() as writer:
-        assert writer.delete("image_id = 8") == 1
+        assert writer.delete("image_id = 8") == Deletion(1, 0)
         before = contents(gallery)
         assert found() == [True, True, True]
         writer.purge()
     assert found() == [False, False, False]
     assert data_files(gallery).isdisjoint(old)
     assert not (gallery.path / "index").exists()
+    assert len(list(gallery.path.glob("*/_versions/*.manifest"))) == 2
     assert contents(gallery) == contents(Gallery.open(gallery.path)) == before
     assert verify(gallery.path).problems == ()
+
+
+@pytest.mark.parametrize("finish", ["compact", "purge"])
+@pytest.mark.parametrize("fails", ["with_note", "compacted", "forget", "remove_index"])
+def test_a_purge_that_failed_is_due_until_it_is_done(tmp_path, monkeypatch, fails, finish):
+    gallery = several_commits(tmp_path / "g")
+    open_index(gallery)
+    trace = gallery.embeddings_of([7]).astype(np.float16).tobytes()
+
+    def found():
+        return any(trace in path.read_bytes() for path in gallery.path.rglob("*") if path.is_file())
+
+    def no_room(*_):
+        raise GalleryError("No space left on device")
+
+    with gallery.writer() as writer:
+        assert writer.delete("image_id = 7", for_good=True) == Deletion(1, 0)
+        monkeypatch.setattr(gallery_folder if fails == "remove_index" else Table, fails, no_room)
+        with pytest.raises(GalleryError, match="No space"):
+            writer.purge()
+        monkeypatch.undo()
+    assert Gallery.open(gallery.path).is_purge_due
+    assert PURGE_DUE in verify(gallery.path).notices
+    assert PURGE_DUE in verify(back_up(gallery, tmp_path / "copy").path).notices
+    with gallery.writer() as writer:
+        writer.commit([instance("new")], [b""], unit([[1, 0]]), [])
+        getattr(writer, finish)()
+    assert not Gallery.open(gallery.path).is_purge_due
+    assert not found()
+    verification = verify(gallery.path)
+    assert (verification.problems, verification.notices) == ((), ())
+    with gallery.writer() as writer:
+        writer.delete("image_id = 8")
+        writer.compact()
+    assert len(list((gallery.path / "images.lance" / "_versions").glob("*.manifest"))) > 1
+
+
+def test_a_purge_is_due_before_the_first_row_is_gone(tmp_path, monkeypatch):
+    gallery = several_commits(tmp_path / "g")
+    without = Table.without
+
+    def look_and_take_out(table, addresses):
+        assert Gallery.open(gallery.path).is_purge_due
+        return without(table, addresses)
+
+    monkeypatch.setattr(Table, "without", look_and_take_out)
+    with gallery.writer() as writer:
+        assert writer.delete("year = 2000 AND frame = 0", for_good=True) == Deletion(5, 0)
 
 
 def test_many_commits_are_joined_by_themselves(tmp_path):
@@ -273,16 +449,16 @@ def test_the_reports_of_runs_are_kept_the_newest_first(tmp_path):
         assert gallery.runs() == [first]
         writer.record_run(ended)
         writer.record_run(killed)
-    assert Gallery.open(gallery.path).runs() == [killed, ended]
+    assert Gallery.open(gallery.path).runs() == [replace(killed, state="killed"), ended]
     assert [path.name for path in (gallery.path / "runs").iterdir() if ":" in path.name] == []
     assert verify(gallery.path).problems == ()
 
 
-def test_a_report_that_cannot_be_read_says_that_it_can_go(tmp_path):
+def test_a_report_that_cannot_be_read_is_damage(tmp_path):
     gallery = several_commits(tmp_path / "g")
     with gallery.writer() as writer:
         writer.record_run(run_of("2026-11-22T08:00:00+00:00"))
     (file,) = (gallery.path / "runs").iterdir()
     file.write_text("{")
-    with pytest.raises(GalleryDamaged, match="delete it"):
+    with pytest.raises(GalleryDamaged, match=r"does not hold what it must\. Restore"):
         gallery.runs()

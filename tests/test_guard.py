@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,11 @@ def process() -> Iterator[int]:
 
 def counting(count: int) -> Iterator[int]:
     yield from range(count)
+
+
+def returning(count: int) -> Generator[int, None, np.ndarray]:
+    yield from range(count)
+    return np.full(100_000, count)
 
 
 def arrays(side: int) -> Iterator[dict[str, np.ndarray]]:
@@ -116,7 +121,7 @@ def test_what_takes_too_long_is_ended_and_only_that(task: Callable[[int], Iterat
             list(guard.run(task, 60))
         assert error.value.reason == Reason.DECODE_TIMEOUT
         assert "0.5 s" in str(error.value)
-        assert "--decode-timeout" in str(error.value)
+        assert "(--decode-timeout; for index together with --retry-rejected)" in str(error.value)
         assert pid(guard) != before
         with pytest.raises(ProcessLookupError):
             os.kill(before, 0)
@@ -212,6 +217,13 @@ def test_workers_run_at_once_and_further_callers_wait() -> None:
 def staying() -> Iterator[int]:
     time.sleep(0.3)
     yield os.getpid()
+
+
+def test_what_a_task_returns_is_its_last_piece(guard: Guard) -> None:
+    for count in (0, 2):
+        *pieces, last = guard.run(returning, count)
+        assert pieces == list(range(count))
+        assert last.tolist() == [count] * 100_000
 
 
 def test_a_worker_is_replaced_after_many_tasks(guard: Guard) -> None:

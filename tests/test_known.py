@@ -257,7 +257,8 @@ def test_of_one_instance_with_two_sets_of_pixels_the_first_listed_stays(
     assert rejected(gallery) == {("y/b.dcm", None): "duplicate_instance"}
     assert message(gallery, "y/b.dcm") == (
         "y/b.dcm: has the SOP Instance UID of x/a.dcm, which came first, but other pixels. "
-        "Give it a UID of its own, or index it into another gallery"
+        "Give it a UID of its own, or index it into another gallery; when the other one is gone, "
+        "index --retry-rejected tries it again"
     )
 
 
@@ -283,6 +284,20 @@ def test_a_file_that_is_gone_contradicts_nothing(
     index_archives(gallery, [str(archive)], encoder)
     assert sorted(images(gallery)) == [("a.dcm", 0), ("z.dcm", 0)]
     assert "of z.dcm, which came first" in message(gallery, "zz.dcm")
+
+
+def test_a_duplicate_instance_is_tried_again_by_the_option_that_its_message_names(
+    archive: Path, gallery: Gallery, encoder: ColourEncoder
+) -> None:
+    save_dicom(archive / "a.dcm", RED, "2.25.5")
+    save_dicom(archive / "b.dcm", GREEN, "2.25.5")
+    save_dicom(archive / "c.dcm", BLUE, "2.25.6")
+    index_archives(gallery, [str(archive)], encoder)
+    (archive / "a.dcm").unlink()
+    assert index_archives(gallery, [str(archive)], encoder, prune=True).rejected == {"duplicate_instance": 1}
+    assert "when the other one is gone, index --retry-rejected tries it again" in message(gallery, "b.dcm")
+    index_archives(gallery, [str(archive)], encoder, retry_rejected=True)
+    assert sorted(images(gallery)) == [("b.dcm", 0), ("c.dcm", 0)]
 
 
 def test_the_message_names_the_other_archive(

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from archives import (
     save,
     save_pages,
 )
+from packing import tar, zipped
 from PIL import Image
 
 from indexer import batch as batch_module
@@ -566,12 +568,13 @@ def test_a_moved_file_keeps_its_embedding_and_prune_drops_its_old_row(
     archive: Path, gallery: Gallery, encoder: ColourEncoder
 ) -> None:
     path = save(archive / "old.png")
+    save(archive / "stays.png")
     index_archives(gallery, [str(archive)], encoder)
     before = images(gallery)["old.png", 0]
     path.rename(archive / "new.png")
     report = index_archives(gallery, [str(archive)], encoder, prune=True)
     assert (report.embedded, report.removed, encoder.calls) == (1, 1, [1])
-    assert images(gallery) == {("new.png", 0): before}
+    assert images(gallery) == {("new.png", 0): before, ("stays.png", 0): before}
 
 
 def test_prune_spares_what_a_folder_that_cannot_be_listed_may_hold(
@@ -586,8 +589,178 @@ def test_prune_spares_what_a_folder_that_cannot_be_listed_may_hold(
     assert sorted(images(gallery)) == [("a.png", 0), ("sub/b.png", 0)]
     (archive / "sub").unlink()
     report = index_archives(gallery, [str(archive)], encoder, prune=True)
-    assert report.removed == 2  # the picture, and the folder that stood rejected
+    assert report.removed == 1  # the folder that stood rejected was no file
     assert (sorted(images(gallery)), gallery.rejected()) == ([("a.png", 0)], [])
+
+
+def test_a_folder_that_can_be_listed_again_is_rejected_no_more_and_is_no_file_that_is_gone(
+    archive: Path, gallery: Gallery, encoder: ColourEncoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(archive / "a.png")
+    path = save(archive / "sub" / "b.png")
+    path.rename(archive.parent / "b.png")
+    path.parent.rmdir()
+    path.parent.symlink_to("sub")
+    index_archives(gallery, [str(archive)], encoder)
+    assert rejected(gallery) == {("sub", None): "unreadable"}
+    path.parent.unlink()
+    path.parent.mkdir()
+    (archive.parent / "b.png").rename(path)
+    with caplog.at_level("INFO", "indexer"):
+        report = index_archives(gallery, [str(archive)], encoder)
+    assert (report.rejected, rejected(gallery)) == ({}, {})
+    assert sorted(images(gallery)) == [("a.png", 0), ("sub/b.png", 0)]
+    assert "gone" not in caplog.text
+
+
+def test_a_tar_that_was_cut_and_is_whole_again_is_rejected_no_more(
+    tmp_path: Path, gallery: Gallery, encoder: ColourEncoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture = save(tmp_path / "a.png").read_bytes()
+    whole = tar(tmp_path / "a.tar", [(f"{number}.png", picture) for number in range(4)])
+    content = whole.read_bytes()
+    index_archives(gallery, [str(whole)], encoder)
+    whole.write_bytes(content[: len(content) // 4])
+    report = index_archives(gallery, [str(whole)], encoder, prune=True)
+    assert (report.removed, report.rejected["unreadable"]) == (0, 1)
+    assert (".", None) in rejected(gallery)
+    whole.write_bytes(content)
+    with caplog.at_level("INFO", "indexer"):
+        report = index_archives(gallery, [str(whole)], encoder)
+    assert (report.rejected, rejected(gallery), len(images(gallery))) == ({}, {}, 4)
+    assert "gone" not in caplog.text
+
+
+def test_a_packed_archive_without_a_file_is_told_so(
+    tmp_path: Path, gallery: Gallery, encoder: ColourEncoder
+) -> None:
+    for path in (tar(tmp_path / "a.tar", []), zipped(tmp_path / "a.zip", [])):
+        with pytest.raises(ArchiveNotFound) as error:
+            index_archives(gallery, [str(path)], encoder)
+        assert str(error.value) == f"{path}: holds no file to index; give an archive that holds the images"
+
+
+@pytest.mark.parametrize("mtime_ns", [2**63, 2**70, -(2**63) - 1])
+def test_a_time_that_no_column_holds_is_stored_as_the_last_that_one_does(
+    tmp_path: Path,
+    archive: Path,
+    gallery: Gallery,
+    encoder: ColourEncoder,
+    monkeypatch: pytest.MonkeyPatch,
+    mtime_ns: int,
+) -> None:
+    save(archive / "a.png")
+    stat = os.stat
+
+    def far_off(path: Any, **options: Any) -> Any:
+        status = stat(path, **options)
+        if not str(path).endswith("a.png"):
+            return status
+        values = {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
+        return SimpleNamespace(**values | {"st_mtime_ns": mtime_ns})
+
+    monkeypatch.setattr(os, "stat", far_off)
+    assert index_archives(gallery, [str(archive)], encoder).embedded == 1
+    (instance,) = gallery.instances(gallery.select(None))
+    assert instance.mtime_ns == (2**63 - 1 if mtime_ns > 0 else -(2**63))
+    assert index_archives(gallery, [str(archive)], encoder).unchanged == 1
+
+
+def test_files_read_anew_without_their_table_are_told_of(
+    tmp_path: Path,
+    archive: Path,
+    gallery: Gallery,
+    encoder: ColourEncoder,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name in ("a.png", "it's.png", "c.png", "without.png"):
+        save(archive / name)
+    table = tmp_path / "table.csv"
+    table.write_text("path,report,age\na.png,normal,\nit's.png,effusion,61\nc.png,,7\n")
+    index_archives(gallery, [str(archive)], encoder, metadata=table)
+    caplog.clear()
+    for name in ("a.png", "it's.png", "without.png"):
+        save(archive / name, (0, 0, 255))
+    index_archives(gallery, [str(archive)], encoder)
+    assert caplog.messages == [
+        "2 files were read anew without --metadata and have lost their columns (report, age); "
+        "run again with it to join them"
+    ]
+    caplog.clear()
+    assert index_archives(gallery, [str(archive)], encoder, metadata=table).replaced == 2
+    stored = {one.uri: one.sidecar["age"] for one in gallery.instances(gallery.select(None))}
+    assert stored == {"a.png": None, "it's.png": 61, "c.png": 7, "without.png": None}
+    save(archive / "a.png", (0, 255, 0))
+    index_archives(gallery, [str(archive)], encoder, metadata=table)
+    assert caplog.messages == []
+
+
+def test_a_table_of_two_archives_with_the_same_names_is_told_of(
+    tmp_path: Path, gallery: Gallery, encoder: ColourEncoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in ("one/a.png", "one/b.png", "two/a.png"):
+        save(tmp_path / path)
+    table = tmp_path / "table.csv"
+    table.write_text("path,report\na.png,normal\nb.png,effusion\n")
+    archives = [str(tmp_path / "one"), str(tmp_path / "two")]
+    index_archives(gallery, archives, encoder, metadata=table)
+    assert "1 of 2 rows name a file in more than one of the archives" in caplog.text
+    caplog.clear()
+    index_archives(gallery, archives[:1], encoder, metadata=table)
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        (lambda rows: rows[1:], r"float32 \(2, 3\) where float \(3, 3\)"),
+        (lambda rows: np.concatenate([rows, rows]), r"float32 \(6, 3\)"),
+        (lambda rows: rows[:, :2], r"float32 \(3, 2\)"),
+        (lambda rows: rows[:0], r"float32 \(0, 3\)"),
+        (lambda rows: None, r"object \(\)"),
+        (lambda rows: rows.astype(int), r"int64 \(3, 3\)"),
+        (lambda rows: [[1.0], [1.0, 2.0]], "ValueError"),
+    ],
+)
+def test_an_encoder_that_returns_something_else_ends_the_run(
+    archive: Path,
+    gallery: Gallery,
+    encoder: ColourEncoder,
+    monkeypatch: pytest.MonkeyPatch,
+    returned: Callable[[np.ndarray], object],
+    told: str,
+) -> None:
+    for number, colour in enumerate(colours(3)):
+        save(archive / f"{number}.png", colour)
+    embed = ColourEncoder.embed_images
+    monkeypatch.setattr(ColourEncoder, "embed_images", lambda self, given: returned(embed(self, given)))
+    with pytest.raises(EncoderFailed, match=told):
+        index_archives(gallery, [str(archive)], encoder)
+    assert (len(Gallery.open(gallery.path)), encoder.calls) == (0, [3])
+
+
+@pytest.mark.parametrize("row", [(np.nan, 0, 0), (np.inf, 0, 0), (0, 0, 0)])
+def test_a_picture_whose_embedding_has_no_direction_is_rejected_alone(
+    archive: Path,
+    gallery: Gallery,
+    encoder: ColourEncoder,
+    monkeypatch: pytest.MonkeyPatch,
+    row: tuple[float, float, float],
+) -> None:
+    for number, colour in enumerate(colours(3)):
+        save(archive / f"{number}.png", colour)
+    embed = ColourEncoder.embed_images
+
+    def spoilt(self: ColourEncoder, given: Any) -> np.ndarray:
+        rows = embed(self, given)
+        rows[1] = row
+        return rows
+
+    monkeypatch.setattr(ColourEncoder, "embed_images", spoilt)
+    index_archives(gallery, [str(archive)], encoder)
+    assert sorted(images(gallery)) == [("0.png", 0), ("2.png", 0)]
+    assert rejected(gallery) == {("1.png", None): "malformed"}
+    assert encoder.calls == [3]
 
 
 def test_prune_spares_a_file_that_was_not_listed_and_that_the_archive_holds_all_the_same(
@@ -603,6 +776,42 @@ def test_prune_spares_a_file_that_was_not_listed_and_that_the_archive_holds_all_
     )
     assert index_archives(gallery, [str(archive)], encoder, prune=True).removed == 1
     assert sorted(images(gallery)) == [("a.png", 0), ("c.png", 0)]
+
+
+@pytest.mark.parametrize("stray", ["NOT MOUNTED", "other.png"])
+def test_nothing_is_pruned_of_an_archive_in_whose_place_something_else_stands(
+    tmp_path: Path,
+    gallery: Gallery,
+    encoder: ColourEncoder,
+    caplog: pytest.LogCaptureFixture,
+    stray: str,
+) -> None:
+    archive, beside = tmp_path / "it's", tmp_path / "beside"
+    for path in (archive / "a.png", archive / "b.png", beside / "c.png", beside / "goes.png"):
+        save(path)
+    index_archives(gallery, [str(archive), str(beside)], encoder)
+    archive.rename(tmp_path / "away")
+    archive.mkdir()
+    shutil.copy(beside / "c.png", archive / stray) if stray.endswith("png") else (archive / stray).touch()
+    (beside / "goes.png").unlink()
+    report = index_archives(gallery, [str(archive), str(beside)], encoder, prune=True)
+    assert report.removed == 1
+    assert {("a.png", 0), ("b.png", 0), ("c.png", 0)} <= set(images(gallery))
+    condition = f"archive = '{tmp_path}/it''s'"
+    assert caplog.messages[-1] == (
+        f"{archive}: none of its 2 files is there any more; --prune left them. "
+        f'If they are really gone: delete --where "{condition}"'
+    )
+    if stray == "NOT MOUNTED":  # nor when the stray file is known
+        assert index_archives(gallery, [str(archive), str(beside)], encoder, prune=True).removed == 0
+        with gallery.writer() as writer:
+            writer.delete(condition)
+        assert sorted(images(gallery)) == [("c.png", 0)]
+    caplog.clear()
+    assert index_archives(gallery, [str(archive), str(beside)], encoder, prune=True).removed == (
+        0 if stray == "NOT MOUNTED" else 2
+    )
+    assert caplog.messages == []
 
 
 def test_nothing_is_pruned_of_an_archive_that_is_empty_now_nor_after_ctrl_c(

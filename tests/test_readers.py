@@ -47,7 +47,7 @@ def archive(tmp_path: Path) -> Path:
 
 
 def test_readers_find_one_version_while_a_writer_works(tmp_path: Path) -> None:
-    report = run(tmp_path, seconds=20)
+    report = run(tmp_path, seconds=10)
     assert len(report.searches) == READERS
     assert report.versions > 10
     assert min(report.seen) > 5

@@ -1,5 +1,6 @@
 """The table beside an archive: what its cells become, and which tables are refused."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -122,12 +123,30 @@ def test_rows_without_a_file_are_told_and_refused_where_all_are(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sidecar = read_sidecar(table(tmp_path, "path,report\nimages/a.png,x\nimages/b.png,x\n"))
-    sidecar.match(0)
+    sidecar.match(Counter(list(sidecar.rows)))
     assert caplog.messages == []
-    sidecar.match(1)
+    sidecar.match(Counter(["images/a.png"]))
     assert caplog.messages == [f"{tmp_path}/metadata.csv: 1 of 2 rows name no file of the archive"]
     with pytest.raises(InvalidMetadata, match="none of its 2 paths is a file of the archive"):
-        sidecar.match(2)
+        sidecar.match(Counter())
+
+
+def test_rows_of_a_file_in_several_archives_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sidecar = read_sidecar(table(tmp_path, "path,report\na.png,x\nb.png,x\n"))
+    sidecar.match(Counter({"a.png": 1, "b.png": 3}))
+    assert caplog.messages == [
+        f"{tmp_path}/metadata.csv: 1 of 2 rows name a file in more than one of the archives, and were joined "
+        "to each of them; if the table is of one archive, index that one alone with --metadata"
+    ]
+
+
+def test_a_table_that_is_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(
+        InvalidMetadata, match=r"absent.csv: cannot be read: no such file .*; give a table that"
+    ):
+        read_sidecar(tmp_path / "absent.csv")
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import fsspec
 import pytest
 from archives import ColourEncoder, counts, images, make_gallery, rejected, save
+from fsspec import AbstractFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from indexer.pipeline import index_archives
@@ -168,6 +169,57 @@ def test_a_folder_that_cannot_be_listed_is_an_entry_and_its_files_may_be_there(s
     }
     asked = ("closed/1", "closed/gone", "open/2", "open/gone", "gone/1")
     assert [source.holds(uri) for uri in asked] == [True, True, True, False, False]
+
+
+class Round(AbstractFileSystem):
+    """A web server with `loops`, folders that are the one they lie in; its pages sort themselves by links."""
+
+    protocol = "http"
+    asked: ClassVar[list[str]]
+    loops: ClassVar[tuple[str, ...]]
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> list[dict[str, Any]]:
+        path = path.rstrip("/")
+        self.asked.append(path)
+        depth = path.count("/")
+        files = ["a.png", "?C=N;O=D", "a.png?sort"] if "x" not in self.loops else [f"{depth}.png"]
+        return [
+            *({"name": f"{path}/{name}", "type": "file", "size": 1, "mtime": 1} for name in files),
+            *({"name": f"{path}/{name}/", "type": "directory", "size": None} for name in self.loops),
+        ]
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> type[Round]:
+    Round.asked = []
+    system = Round(skip_instance_cache=True)
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda url, **options: (system, url))
+    return Round
+
+
+def test_a_circle_of_links_ends_and_is_told(web: type[Round]) -> None:
+    web.loops = ("l", "m")
+    entries = listed("http://host/r")
+    told = "its links lead in a circle, or it lies 64 folders deep; index it by its own URL"
+    assert {uri: entry.problem for uri, entry in entries.items()} == {
+        "a.png": None,
+        "l/a.png": None,
+        "m/a.png": None,
+        **{f"{first}/{second}": told for first in "lm" for second in "lm"},
+    }
+    assert len(web.asked) == 1 + 7
+
+
+def test_folders_without_an_end_are_not_followed_for_ever(web: type[Round]) -> None:
+    web.loops = ("x",)  # never holds the same
+    entries = listed("http://host/r")
+    assert len(entries) == remote.MAX_DEPTH + 1
+    assert [uri for uri, entry in entries.items() if entry.problem] == ["/".join("x" * remote.MAX_DEPTH)]
+
+
+def test_links_that_sort_a_web_page_are_no_files(web: type[Round]) -> None:
+    web.loops = ()
+    assert list(listed("http://host/r")) == ["a.png"]
 
 
 def test_a_connection_lost_while_reading_costs_that_file(store: ByHand) -> None:

@@ -17,7 +17,7 @@ from test_sources_packed import listed
 
 from indexer.sources import bounds, open_source
 from indexer.sources import tar as tar_module
-from medsiglip_search.errors import Reason, Unreadable
+from medsiglip_search.errors import ArchiveNotFound, Reason, Unreadable
 
 CUT = (
     "the archive is damaged or cut after the first {} of its files, and no more can be listed; "
@@ -114,6 +114,29 @@ def test_what_was_listed_before_the_damage_stays_and_the_rest_is_told_once(tmp_p
         **dict.fromkeys("abcd"),
         ".": CUT.format(4),
     }
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_block_of_zeros_is_the_end_only_where_nothing_follows_it(tmp_path: Path, mode: str) -> None:
+    files = [(name, name.encode() * 700) for name in "abcd"]
+    whole = tar(tmp_path / "whole.tar", files).read_bytes()
+    pack = gzip.compress if mode == "w:gz" else bytes
+    lost = raw(tmp_path / "lost", pack(whole[: 2 * 1536] + bytes(512) + whole[2 * 1536 + 512 :]), end=b"")
+    assert problems(lost) == {"a": None, "b": None, ".": CUT.format(2)}
+    assert open_source(str(lost)).holds("d")
+    joined = raw(tmp_path / "joined", pack(whole + whole), end=b"")
+    assert problems(joined) == {**dict.fromkeys("abcd"), ".": CUT.format(4)}
+    for zeros in (512, 10240, 3 << 20):
+        padded = raw(tmp_path / "padded", pack(whole[: 4 * 1536] + bytes(zeros)), end=b"")
+        assert problems(padded) == dict.fromkeys("abcd")
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_tar_without_a_file_is_one_and_other_zeros_are_not(tmp_path: Path, mode: str) -> None:
+    assert problems(tar(tmp_path / "empty.tar", [], mode)) == {}
+    disk = raw(tmp_path / "disk.img", bytes(32768), b"CD001")
+    with pytest.raises(ArchiveNotFound, match="neither a folder nor a tar or zip file"):
+        open_source(str(disk))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from galleries import gallery_of, instance, meta, rejected
+from galleries import ARCHIVE, gallery_of, instance, meta, rejected
 
 from medsiglip_search.errors import GalleryDamaged, GalleryError, GalleryNotFound
 from medsiglip_search.gallery import Gallery
@@ -83,7 +83,8 @@ def test_the_list_cut_at_the_end_of_any_line_is_noticed(gallery):
     for count in range(len(lines)):
         file.write_bytes(b"".join(lines[:count]))
         name = lines[count].decode().split()[1]
-        assert name in {problem.place for problem in verify(gallery.path).problems}
+        expected = name if count else "files.sha256"
+        assert expected in {problem.place for problem in verify(gallery.path).problems}
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,10 @@ def test_a_file_that_is_no_part_of_the_gallery_is_named(gallery):
     (problem,) = verify(gallery.path).problems
     assert problem.place == "images.lance/data/notes.txt"
     assert "not listed" in problem.problem
-    assert "Remove it" in problem.advice
+    assert problem.advice.startswith("Restore")
+    (gallery.path / "images.lance" / "data" / "notes.txt").rename(gallery.path / "notes.txt")
+    (problem,) = verify(gallery.path).problems
+    assert (problem.place, problem.advice) == ("notes.txt", "Remove it if nobody needs it")
 
 
 def test_a_stale_index_is_no_damage_and_a_damaged_one_says_that_it_is_derived(gallery):
@@ -281,17 +285,125 @@ def test_a_torn_last_line_is_mended_by_the_next_writer(gallery):
 def test_a_damaged_list_stops_the_next_writer(gallery):
     file = gallery.path / "files.sha256"
     file.write_bytes(file.read_bytes().replace(b"\n", b" ", 1))
-    with pytest.raises(GalleryDamaged, match=r"line 1 of files\.sha256"), gallery.writer():
+    with pytest.raises(GalleryDamaged, match=r"files\.sha256: line 1 is none"), gallery.writer():
         pass
 
 
-def test_a_list_that_is_missing_is_made_anew(gallery, caplog):
+def lose_list(gallery):
     (gallery.path / "files.sha256").unlink()
-    assert verify(gallery.path).problems[0].place == "files.sha256"
+
+
+def empty_list(gallery):
+    (gallery.path / "files.sha256").write_bytes(b"")
+
+
+def change_line_ends(gallery):
+    file = gallery.path / "files.sha256"
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+
+
+def unlist(*parts):
+    """Return what takes the lines out of the list that have one of these parts."""
+
+    def damage(gallery):
+        file = gallery.path / "files.sha256"
+        lines = file.read_text().splitlines(keepends=True)
+        file.write_text("".join(line for line in lines if not any(part in line for part in parts)))
+
+    return damage
+
+
+def take_back(gallery):
+    """Take back the list that the gallery had when it was made; it has come further since."""
+    for _ in range(3):
+        with gallery.writer() as writer:
+            writer.touch({(ARCHIVE, "1.png"): (gallery.version, 1)})
+    file = gallery.path / "files.sha256"
+    lines = file.read_text().splitlines(keepends=True)
+    new = [f"{2**64 - 1 - version}.manifest" for version in range(3, gallery.version + 1)]
+    file.write_text("".join(line for line in lines if not any(name in line for name in new)))
+
+
+def lose(name):
+    return lambda gallery: next(gallery.path.glob(name)).unlink()
+
+
+def lose_newest(gallery):
+    (gallery.path / "images.lance" / "_versions" / f"{2**64 - 1 - gallery.version}.manifest").unlink()
+
+
+@pytest.mark.parametrize("lock", [b"", b"99999\n"], ids=["at rest", "killed"])
+def test_a_lost_report_of_a_run_is_told_and_stops_no_writer(gallery, lock, caplog):
+    lose("runs/*.json")(gallery)
+    (gallery.path / "writer.lock").write_bytes(lock)
+    assert [one.problem for one in verify(gallery.path).problems] == ["missing"]
     with gallery.writer():
-        pass
-    assert "files.sha256 was missing" in caplog.text
+        assert "missing; it was but the report of a run" in caplog.text
     assert verify(gallery.path).problems == ()
+
+
+@pytest.mark.parametrize("lock", [b"", b"99999\n"], ids=["at rest", "killed"])
+@pytest.mark.parametrize(
+    ("damage", "place", "problem"),
+    [
+        (lose_list, "files.sha256", "missing"),
+        (empty_list, "files.sha256", "empty"),
+        (change_line_ends, "files.sha256", "its line ends were changed"),
+        (unlist("images.lance/data/"), "images.lance/data/*", "not listed in files.sha256"),
+        (unlist("images.lance/_versions/"), "images.lance/_versions/*", "not listed in files.sha256"),
+        (unlist("18446744073709551614"), "*/_versions/18446744073709551614*", "not listed in files.sha256"),
+        (unlist("gallery.json"), "gallery.json", "not listed in files.sha256"),
+        (unlist("secret.key"), "secret.key", "not listed in files.sha256"),
+        (take_back, "*", "not listed in files.sha256"),
+        (lose("secret.key"), "secret.key", "missing"),
+        (lose("images.lance/data/*.lance"), "images.lance/data/*.lance", "missing"),
+        (lose("rejected.lance/data/*.lance"), "rejected.lance/data/*.lance", "missing"),
+        (lose_newest, "images.lance/_versions/*.manifest", "missing"),
+    ],
+)
+def test_what_no_kill_explains_is_told_and_stops_writers(gallery, lock, damage, place, problem):
+    damage(gallery)
+    (gallery.path / "writer.lock").write_bytes(lock)
+    for _ in range(2):  # a writer that was stopped leaves no less to see
+        problems = [one for one in verify(gallery.path).problems if one.place != "."]
+        problems = [one for one in problems if not one.place.endswith("hint.json")]
+        assert problems
+        assert {one.problem for one in problems} == {problem}
+        assert all(Path(one.place).match(place) for one in problems)
+        assert all(one.advice.startswith("Restore the gallery") for one in problems)
+        with pytest.raises(GalleryDamaged, match=problem), gallery.writer():
+            pass
+
+
+def test_one_report_of_a_run_may_lack_after_a_kill_and_not_two(gallery):
+    with gallery.writer() as writer:
+        writer.record_run(
+            Run("2026-11-23T08:00Z", "2026-11-23T09:00Z", "done", (), 0, 0, 0, 0, {}, 0, 0, (2, 3), {})
+        )
+    (gallery.path / "writer.lock").write_bytes(b"99999\n")
+    unlist("runs/20261123")(gallery)
+    assert verify(gallery.path).problems == ()
+    unlist("runs/")(gallery)
+    assert [one.place for one in verify(gallery.path).problems] == ["runs/20261122T080000.000000Z.json"]
+
+
+def test_files_that_are_missing_are_not_counted_as_checked(gallery):
+    listed = verify(gallery.path).files
+    next(gallery.path.glob("runs/*.json")).unlink()
+    assert verify(gallery.path).files == listed - 1
+    lose_list(gallery)
+    assert verify(gallery.path).files == 0
+
+
+def test_a_version_is_listed_after_what_it_is_made_of_and_after_those_before(gallery):
+    with gallery.writer() as writer:
+        writer.delete("uri = '1.png'", for_good=True)
+    names = [line.split()[1] for line in (gallery.path / "files.sha256").read_text().splitlines()]
+    for table in ("images.lance", "rejected.lance"):
+        versions = [name for name in names if name.startswith(f"{table}/_versions")]
+        assert versions[-1] == min(versions)
+        made_of = [f"{table}/{name}" for name in Table.open(gallery.path / table).files()]
+        assert max(map(names.index, made_of)) == names.index(versions[-1])
 
 
 def test_a_failed_commit_leaves_a_gallery_without_problems(gallery, monkeypatch):
@@ -324,7 +436,7 @@ def test_what_a_killed_writer_had_begun_is_swept_away_by_the_next(gallery):
 def test_a_removal_that_was_killed_half_way_is_noted_by_the_next_writer_and_a_loss_is_not(gallery):
     file = next(gallery.path.glob("images.lance/_transactions/0-*.txn"))
     file.unlink()
-    with gallery.writer():
+    with pytest.raises(GalleryDamaged, match="missing"), gallery.writer():
         pass
     assert [one.problem for one in verify(gallery.path).problems] == ["missing"]
     (gallery.path / "writer.lock").write_bytes(b"99999\n")

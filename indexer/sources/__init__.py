@@ -34,6 +34,7 @@ class Entry:
     archive: where the archive stands; the same text in every run.
     uri: the file's name inside the archive, unique there, parts joined by "/".
     size: in bytes; mtime_ns: last change, in nanoseconds since 1970, or what else differs after each change.
+        Either is cut to what the gallery holds, 64 bits: some disks have times after the year 2262.
     file: where to read it.
     problem: why it must not be opened, where listing already tells; size and mtime_ns are 0 then.
     """
@@ -44,6 +45,10 @@ class Entry:
     mtime_ns: int
     file: SourceFile
     problem: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("size", "mtime_ns"):
+            object.__setattr__(self, name, min(max(getattr(self, name), -(2**63)), 2**63 - 1))
 
     @property
     def key(self) -> Key:

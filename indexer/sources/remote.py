@@ -23,6 +23,12 @@ T = TypeVar("T")
 PATIENCE_S = 60.0
 """For how long a store may fail before it is asked no more in this run."""
 
+MAX_DEPTH = 64
+"""Folders inside one another; a server's links may lead round in a circle."""
+
+MAX_ALIKE = 3
+"""Folders inside one another of which each holds what the others do, before that is taken for a circle."""
+
 # What differs after a change, as S3, Google, Azure, web servers, SFTP, FTP and others call it.
 _TELLTALES = (
     *("ETag", "etag", "Content-MD5", "md5Hash", "generation", "sha", "checksum"),
@@ -36,6 +42,9 @@ _URL = re.compile(r"(?P<scheme>[^:/]+)://(?:(?P<user>[^/]*)@)?(?P<place>[^?#]*)"
 
 Details = Mapping[str, Any]
 """What a store tells of one file or folder: its name, type, size, and more under names of its own."""
+
+_Above = tuple[int, ...]
+"""What is in each folder from the root on, hashed."""
 
 
 class RemoteSource:
@@ -61,14 +70,14 @@ class RemoteSource:
 
     def entries(self) -> Iterator[Entry]:
         """Yield an entry per file; a folder that cannot be listed is an entry with a `problem`, too."""
-        stack: list[Details] = [{"name": self._root, "type": "directory"}]
+        stack: list[tuple[Details, _Above]] = [({"name": self._root, "type": "directory"}, ())]
         while stack:
-            details = stack.pop()
+            details, above = stack.pop()
             uri, problem = self._uri(details)
             size = version = 0
             try:
                 if problem is None and details["type"] == "directory":
-                    stack += reversed(self._inside(details["name"]))
+                    stack += reversed(self._opened(details, above))
                     continue
                 if problem is None:
                     size, version = self._state(details)
@@ -111,11 +120,25 @@ class RemoteSource:
             raise Unreadable(Reason.UNREADABLE, "it changed while it was read; the next run reads it again")
         return content
 
+    def _opened(self, folder: Details, above: _Above) -> list[tuple[Details, _Above]]:
+        """Return what `folder` holds, each with what is above it. Raises whatever its protocol does."""
+        inside = self._inside(folder["name"])
+        above = (*above, _content(folder, inside))
+        if len(above) > MAX_DEPTH or above.count(above[-1]) >= MAX_ALIKE:
+            raise Unreadable(
+                Reason.UNREADABLE,
+                f"its links lead in a circle, or it lies {MAX_DEPTH} folders deep; index it by its own URL",
+            )
+        return [(one, above) for one in inside]
+
     def _inside(self, folder: str) -> list[Details]:
         """Return what one folder holds, sorted by name. Raises whatever its protocol does."""
-        # Object stores list a folder that was made by hand among what it holds.
         listed = self._answer(lambda: self._system.ls(folder, detail=True))
-        return sorted((one for one in listed if _path(one) != folder.rstrip("/")), key=_path)
+        # Object stores list a folder that was made by hand among what it holds; pages of web servers have
+        # links that sort them.
+        own = folder.rstrip("/")
+        found = (one for one in listed if _path(one) != own and not (self._is_web and "?" in one["name"]))
+        return sorted(found, key=_path)
 
     def _answer(self, ask: Callable[[], T]) -> T:
         """Return what the store answers. Raises whatever its protocol does; TimeoutError without asking it
@@ -205,6 +228,13 @@ def _without_secrets(url: str) -> str:
 
 def _path(details: Details) -> str:
     return details["name"].rstrip("/")
+
+
+def _content(folder: Details, inside: list[Details]) -> int:
+    """Return a hash of what a folder holds, wherever it is; 0 where no folder is among that."""
+    if all(one["type"] != "directory" for one in inside):
+        return 0
+    return hash(tuple((_path(one)[len(_path(folder)) :], one["type"], one.get("size")) for one in inside))
 
 
 def _why(error: Exception) -> str:

@@ -5,7 +5,6 @@ import bz2
 import gzip
 import lzma
 import os
-import sys
 import tarfile
 import threading
 import weakref
@@ -103,7 +102,10 @@ class TarPack:
     def _begins_as_tar(self) -> bool:
         stream = self._open()
         try:
-            tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+            block = stream.read(tarfile.BLOCKSIZE)
+            if block == bytes(tarfile.BLOCKSIZE):
+                return _is_blank(stream)  # one without a file
+            tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except Exception:
             return False
         finally:
@@ -124,10 +126,10 @@ class TarPack:
                         raise ValueError("a member that leads back, or too many")
                     position = tar.offset
                     yield header
-            if headers.last != bytes(tarfile.BLOCKSIZE):
+            # A block of zeros ends the list; before anything else it is a header that was lost. Of a
+            # compressed tar a checksum stands at the very end.
+            if headers.last != bytes(tarfile.BLOCKSIZE) or not _is_blank(stream):
                 raise ValueError("no end mark")
-            if self._inflate:
-                stream.seek(sys.maxsize)  # to where a checksum stands
         finally:
             stream.close()
 
@@ -256,6 +258,14 @@ class _Passing:
 def _read_at(stream: _Stream, span: _Span) -> bytes:
     stream.seek(span.start)
     return stream.read(span.length)
+
+
+def _is_blank(stream: _Stream) -> bool:
+    """Tell whether only zeros follow, as many as there may be."""
+    while piece := stream.read(_PIECE):
+        if piece.count(0) < len(piece):
+            return False
+    return True
 
 
 def _close(streams: list[_Stream]) -> None:

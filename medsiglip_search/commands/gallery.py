@@ -96,15 +96,20 @@ def delete(
 
     opened = Gallery.open(gallery)
     with opened.writer() as writer:
-        deleted = writer.delete(where)
+        deletion = writer.delete(where, for_good=purge)
         if purge:
             writer.purge()
-    result = {"deleted": deleted, "purged": purge, "images": len(opened)}
+    result = {
+        "deleted": deletion.images,
+        "rejected": deletion.rejected,
+        "purged": purge,
+        "images": len(opened),
+    }
     if as_json:
         print_json([result])
     else:
         print_cells(terminal.deletion_cells(result))
-    if deleted:
+    if deletion.images:
         note("A file that is still in its archive comes back with the next index run; take it out there too.")
 
 

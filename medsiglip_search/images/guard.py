@@ -81,7 +81,8 @@ class Guard:
         """Yield what `task(*arguments)` yields; it runs in a worker, each piece when it is asked for.
 
         task: a function of a module that yields the same each time: if its process dies, it is begun anew,
-            once. Arguments and pieces must be picklable; arrays come back through shared memory.
+            once. It may return its last piece, which saves asking for the end. Arguments and pieces must be
+            picklable; arrays come back through shared memory.
         Raises DecoderUnavailable if no worker starts, the MedSiglipSearchError that the task raises, and
         Unreadable for everything else that goes wrong in it, the end of its process included.
         """
@@ -118,6 +119,8 @@ class Guard:
             answered = not reply.spent
             if reply.error is not None:
                 raise reply.error
+            if reply.value is not None:
+                yield reply.value
         finally:
             # An answer that nobody waited for would be taken for the one to the next call.
             if worker is not None and not answered:
@@ -234,7 +237,7 @@ class _Worker:
             raise Unreadable(
                 Reason.DECODE_TIMEOUT,
                 f"Decoding took longer than {self._limits.timeout_s:g} s. Give it more time "
-                "(--decode-timeout), or convert the file.",
+                "(--decode-timeout; for index together with --retry-rejected), or convert the file.",
             ) from None
 
     def _receive(self) -> Piece | End:

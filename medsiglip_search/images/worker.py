@@ -14,12 +14,12 @@ from medsiglip_search.images.source import translated
 from medsiglip_search.images.transport import SharingSender, receive
 
 # Decoders leak a little on damaged files, and each task would have less memory than the one before.
-TASKS_PER_WORKER = 1000
+TASKS_PER_WORKER = 5000
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What the guard asks for: all that `task(*arguments)` yields, one by one.
+    """What the guard asks for: all that `task(*arguments)` yields, one by one, and what it returns.
 
     A Call that comes while another is under way takes its place. For the next piece the guard sends NEXT.
     """
@@ -37,8 +37,13 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The task came to its end. spent: the worker should be replaced before the next one."""
+    """The task came to its end.
 
+    value: what it returned, one more piece if it is not None. spent: the worker should be replaced before the
+    next one.
+    """
+
+    value: Any
     error: MedSiglipSearchError | None
     spent: bool
 
@@ -79,12 +84,13 @@ def _serve(channel: socket.socket, answers: SharingSender, timeout_s: float) -> 
 def _next_reply(pieces: Iterator[Any], tasks: int) -> Piece | End:
     try:
         with translated():
-            for piece in pieces:
-                return Piece(piece)
-            return End(None, spent=tasks >= TASKS_PER_WORKER)
+            try:
+                return Piece(next(pieces))
+            except StopIteration as end:
+                return End(end.value, None, spent=tasks >= TASKS_PER_WORKER)
     except MedSiglipSearchError as error:
         starved = isinstance(error.__cause__, MemoryError)
-        return End(error, spent=starved or tasks >= TASKS_PER_WORKER)
+        return End(None, error, spent=starved or tasks >= TASKS_PER_WORKER)
 
 
 def _limit(kind: int, amount: int) -> None:

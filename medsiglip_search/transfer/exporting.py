@@ -45,11 +45,12 @@ def export(
     columns: those of the metadata to write, all by default. thumbnails: JPEG, in Parquet only.
     overwrite: replace a file that stands there.
     Raises InvalidQuery for a bad condition or column, UnusableFile where nothing may be written, GalleryError
-    if the disk does not take it.
+    if the disk does not take it, GalleryDamaged where a file of the gallery is not as it was written.
     """
     path = Path(path)
     _require_writable(path, thumbnails, overwrite)
     schema = _schema(gallery, columns, thumbnails)
+    gallery.require_sound()
     rows = len(gallery.select(where))
 
     def read(names: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -45,13 +45,16 @@ def merge(path: str | Path, others: Sequence[str | Path], *, progress: Progress 
     merge that was killed is made good by doing it again.
 
     Raises GalleryMismatch for another encoder, preprocessing or way with identifiers, InvalidMetadata for
-    sidecar columns that do not fit together, both before anything is stored; and the errors of the store.
+    sidecar columns that do not fit together, GalleryDamaged where a file of `others` is not as it was
+    written, all before anything is stored; and the errors of the store.
     """
     path = Path(path)
     sources = [_Source(Gallery.open(other)) for other in others]
     target = Gallery.open(path) if Gallery.exists(path) else None
     first = sources[0].gallery if target is None else target
     _require_one_kind(first, [source.gallery for source in sources])
+    for source in sources:
+        source.gallery.require_sound()
     if target is None:
         target = Gallery.create(path, first.meta, first.secret_key)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pydicom.data
 import pytest
 from checkpoints import make_checkpoint
-from command_line import SCRIPT, Run, gradient, one_error
+from command_line import NOTICES, SCRIPT, Run, gradient, one_error
 from PIL import Image
 
 from medsiglip_search import __version__, encoders, terminal
@@ -514,7 +514,7 @@ def heeding_ctrl_c() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("offline", "heeding_ctrl_c")
-@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_stopped_in_the_middle_is_finished_by_the_next(
     run: Run, tmp_path: Path, long_archive: Path, checkpoint: Path, blow: signal.Signals
 ) -> None:
@@ -532,7 +532,7 @@ def test_a_run_that_is_stopped_in_the_middle_is_finished_by_the_next(
 
     stored = len(Gallery.open(gallery))
     assert 0 < stored < 2000
-    if blow == signal.SIGINT:
+    if blow != signal.SIGKILL:
         assert first.returncode == 130
         assert json.loads(out)["embedded"] == stored
         assert err.splitlines()[-1].endswith("To go on, run the same command again.")
@@ -543,6 +543,19 @@ def test_a_run_that_is_stopped_in_the_middle_is_finished_by_the_next(
     opened = Gallery.open(gallery)
     assert {one.uri for one in opened.instances(opened.select(None))} == {f"{n}.png" for n in range(2000)}
     assert len(opened) == 2000
+
+
+@pytest.mark.usefixtures("offline", "heeding_ctrl_c")
+def test_ctrl_c_while_starting_is_one_line(tmp_path: Path, archive: Path) -> None:
+    command = [SCRIPT, "index", tmp_path / "gallery", archive, "--encoder", "demo"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stderr is not None
+        assert program.stderr.readline().startswith(NOTICES)  # from here on the encoder is loaded
+        program.send_signal(signal.SIGINT)
+        program.send_signal(signal.SIGINT)
+        err = program.stderr.read()
+    assert program.returncode == 130
+    assert err == "Interrupted; what was stored is kept. To go on, run the same command again.\n"
 
 
 def test_a_hit_shows_what_a_report_begins_with() -> None:

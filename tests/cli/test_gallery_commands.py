@@ -33,7 +33,11 @@ def uris(run: Run, gallery: Path) -> list[str]:
 def test_deleted_images_are_gone_from_search_at_once(run: Run, own: Path) -> None:
     outcome = run("delete", own, "--where", "modality = 'CT' OR uri = '0.png'")
     assert outcome.code == 0
-    assert outcome.out == ["deleted  2 images", "images   3 left"]
+    assert outcome.out == [
+        "deleted      2 images, 0 rejections",
+        "on the disk  until a later compact, or delete --purge",
+        "images       3 left",
+    ]
     assert "comes back with the next index run" in outcome.err[-1]
     assert uris(run, own) == ["1.png", "2.png", "3.png"]
 
@@ -41,9 +45,19 @@ def test_deleted_images_are_gone_from_search_at_once(run: Run, own: Path) -> Non
 def test_purged_images_leave_no_old_version_behind(run: Run, own: Path) -> None:
     data = {path.name for path in (own / "images.lance" / "data").iterdir()}
     outcome = run("delete", own, "--where", "uri = '0.png'", "--purge", "--json")
-    assert outcome.json == [{"deleted": 1, "purged": True, "images": 4}]
+    assert outcome.json == [{"deleted": 1, "rejected": 0, "purged": True, "images": 4}]
     assert not data & {path.name for path in (own / "images.lance" / "data").iterdir()}
     assert run("verify", own).code == 0
+
+
+def test_the_rejections_of_an_archive_can_be_deleted(run: Run, own: Path, archive: Path) -> None:
+    outcome = run("delete", own, "--where", f"archive = '{archive}'")
+    assert outcome.out == [
+        "deleted      5 images, 1 rejection",
+        "on the disk  until a later compact, or delete --purge",
+        "images       0 left",
+    ]
+    assert run("rejected", own).out == ["nothing is rejected"]
 
 
 @pytest.mark.parametrize("where", ["nonsense = 1", "", "1=1; DROP TABLE images"])
