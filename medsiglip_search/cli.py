@@ -188,12 +188,16 @@ def index(
 
     Makes the gallery where there is none. Files that did not change are not read again.
     """
+    from medsiglip_search import gallery_folder
+
+    if not archives:
+        raise ArchiveNotFound(f"no archive given; try {terminal.command('index', gallery)} FOLDER_OF_IMAGES")
+    gallery_folder.require_no_writer(gallery)  # to load an encoder takes long
+
     from indexer.pipeline import Interrupted, check_inputs
     from medsiglip_search.encoders import load_encoder
     from medsiglip_search.gallery import Gallery
 
-    if not archives:
-        raise ArchiveNotFound(f"no archive given; try {terminal.command('index', gallery)} FOLDER_OF_IMAGES")
     check_inputs(archives, metadata)
     window = parse_window(ct_window) if ct_window is not None else None
     if encoder is None:

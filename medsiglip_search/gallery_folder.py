@@ -120,7 +120,7 @@ def read_runs(path: Path) -> list[Run]:
             runs.append(_RUN.validate_json((path / name).read_bytes()))
         except (OSError, ValueError):
             raise GalleryDamaged(f"{path / name}: does not hold what it must. {HOW_TO_RESTORE}") from None
-    is_at_work = locks.holder(path / LOCK) is not None
+    is_at_work = locks.is_held(path / LOCK)
     return [
         replace(run, state="killed") if run.state == "running" and (earlier or not is_at_work) else run
         for earlier, run in enumerate(runs)
@@ -224,6 +224,19 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+def require_no_writer(path: Path) -> None:
+    """Raise GalleryLocked if a writer is at work; another one can come right after."""
+    try:
+        locks.require_free(path / LOCK)
+    except locks.Held as held:
+        raise _locked(path, held) from None
+
+
+def _locked(path: Path, held: locks.Held) -> GalleryLocked:
+    process = f"process {held.pid}" if held.pid else "another process"
+    return GalleryLocked(f"{path}: {process} is writing to it. Wait for its end, or stop it")
+
+
 @contextmanager
 def writer_lock(path: Path) -> Iterator[locks.Hold]:
     """Hold the writer's lock.
@@ -234,9 +247,8 @@ def writer_lock(path: Path) -> Iterator[locks.Hold]:
     with ExitStack() as stack:
         try:
             hold = stack.enter_context(locks.exclusive(path / LOCK))
-        except locks.Held as holder:
-            process = f"process {holder.pid}" if holder.pid else "another process"
-            raise GalleryLocked(f"{path}: {process} is writing to it. Wait for its end, or stop it") from None
+        except locks.Held as held:
+            raise _locked(path, held) from None
         except OSError as error:
             raise GalleryError(f"{path}: cannot be written: {error.strerror}. Check the folder") from None
         try:

@@ -73,15 +73,20 @@ def _locked(path: Path) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            written = os.pread(descriptor, 20, 0).strip()
+            held = _held(descriptor)
             os.close(descriptor)
-            raise Held(int(written) if written.isdigit() else None) from None
+            raise held from None
         except OSError:
             os.close(descriptor)
             raise
         if _is_at(path, descriptor):
             return descriptor
         os.close(descriptor)  # removed between its opening and its locking
+
+
+def _held(descriptor: int) -> Held:
+    written = os.pread(descriptor, 20, 0).strip()
+    return Held(int(written) if written.isdigit() else None)
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
@@ -92,19 +97,28 @@ def _is_at(path: Path, descriptor: int) -> bool:
         return False
 
 
-def holder(path: Path) -> int | None:
-    """Return the id of the process that holds the lock file at `path`, None if nobody does.
-
-    A process that took over the id of one that was ended is taken for it.
-    """
+def require_free(path: Path) -> None:
+    """Raise Held if the lock file at `path` is held; it is not taken."""
     try:
-        written = path.read_bytes().strip()
-        os.kill(int(written), 0)
-    except PermissionError:  # another user's
-        pass
-    except (OSError, ValueError, OverflowError):
-        return None
-    return int(written)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        # Shared with others who look, and let go at once: it must not stand in a writer's way.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _held(descriptor) from None
+    finally:
+        os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether someone holds the lock file at `path`."""
+    try:
+        require_free(path)
+    except Held:
+        return True
+    return False
 
 
 def is_unfinished(path: Path) -> bool:

@@ -176,7 +176,7 @@ def _rows(path: Path, tables: Collection[str]) -> tuple[int, list[Problem], list
         problems = [_of_rows("image", rows, f"has {fault}") for fault, rows in faults.items()]
         faults = row_checks.rejected_faults(gallery) if REJECTED in tables else {}
         problems += [_of_rows("rejected row", rows, f"has {fault}") for fault, rows in faults.items()]
-        is_purge_due = gallery.is_purge_due and locks.holder(path / LOCK) is None
+        is_purge_due = gallery.is_purge_due and not locks.is_held(path / LOCK)
         notices = {STALE_INDEX: _has_stale_index(gallery), PURGE_DUE: is_purge_due}
         return count, problems, [notice for notice, is_so in notices.items() if is_so]
     except GalleryOutdated:
