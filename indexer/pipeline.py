@@ -19,6 +19,7 @@ from indexer.sidecar import NO_SIDECAR, Sidecar, is_joined, read_sidecar, sideca
 from indexer.sources import Entry, Key, Source, open_source
 from medsiglip_search.encoders import Encoder
 from medsiglip_search.gallery import Gallery
+from medsiglip_search.gallery_writer import GalleryWriter
 from medsiglip_search.identifiers import StoredIdentifiers, identifiers_for
 from medsiglip_search.images.guard import Guard, Limits
 
@@ -96,25 +97,35 @@ def index_archives(
                 batch.embed()
             listing.require_files()
             sidecar.match(rows_met)
-            drop_outlived(writer, known, listing)
-            if prune:
-                for files in drop_gone(writer, known, listing):
-                    counts.removed += files
-            elif gone := sum(1 for _ in unlisted(gallery, known, listing)):
-                log.info("%d of the gallery's files are gone; their images stay; --prune drops them", gone)
-            if counts.out_of_reach:
-                log.warning(
-                    "%d files cannot be read now; their images stay as they were", counts.out_of_reach
-                )
-            if counts.bared:
-                log.warning(
-                    "%d files were read anew without --metadata and have lost their columns (%s); run again "
-                    "with it to join them",
-                    counts.bared,
-                    ", ".join(sidecar_columns(gallery)),
-                )
+            take_out_gone(writer, known, listing, prune, counts)
+            tell_what_is_amiss(gallery, counts)
             meter.tell()
         return run.report
+
+
+def take_out_gone(
+    writer: GalleryWriter, known: KnownFiles, listing: Listing, prune: bool, counts: Counts
+) -> None:
+    """Take out what is no longer in the archives if `prune` says so, else log how much that is."""
+    drop_outlived(writer, known, listing)
+    if prune:
+        for files in drop_gone(writer, known, listing):
+            counts.removed += files
+    elif gone := sum(1 for _ in unlisted(writer.gallery, known, listing)):
+        log.info("%d of the gallery's files are gone; their images stay; --prune drops them", gone)
+
+
+def tell_what_is_amiss(gallery: Gallery, counts: Counts) -> None:
+    """Log what a run could not bring up to date."""
+    if counts.out_of_reach:
+        log.warning("%d files cannot be read now; their images stay as they were", counts.out_of_reach)
+    if counts.bared:
+        log.warning(
+            "%d files were read anew without --metadata and have lost their columns (%s); run again with it "
+            "to join them",
+            counts.bared,
+            ", ".join(sidecar_columns(gallery)),
+        )
 
 
 def check_inputs(archives: Sequence[str], metadata: str | Path | None = None) -> None:
