@@ -52,6 +52,10 @@ class EncoderUnavailable(MedSiglipSearchError):
     """An encoder that is unknown, gated, incomplete or of another architecture."""
 
 
+class IndexUnavailable(MedSiglipSearchError):
+    """A kind of index that this machine, or this build of FAISS, does not have."""
+
+
 class EncoderFailed(MedSiglipSearchError):
     """An encoder that broke down on pictures it was given."""
 
@@ -60,6 +64,10 @@ class InvalidQuery(MedSiglipSearchError):
     """A query, filter or count that cannot be answered as it stands."""
 
     exit_code = 2
+
+
+class CursorExpired(InvalidQuery):
+    """A page of a result was asked for that an older version of the gallery gave."""
 
 
 class ArchiveNotFound(MedSiglipSearchError):

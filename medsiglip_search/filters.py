@@ -6,11 +6,20 @@ or a chain of some 600 operators ends the process. A filter arrives over the net
 kind goes through.
 """
 
+import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
 
 from medsiglip_search.errors import InvalidQuery
 from medsiglip_search.gallery_schema import STORED_BESIDE
+
+Cell = str | int | float | None
+"""What a column may be asked to hold; None is nothing."""
+
+LISTS = frozenset({"flags"})
+"""Columns of which a cell holds several values."""
 
 MAX_TERMS = 300
 """Names, keywords and operators in one filter; a chain of 600 overflows the store's stack. Lists of values
@@ -79,6 +88,40 @@ def checked(where: str, columns: Collection[str]) -> str:
         raise invalid("it holds bytes that are not UTF-8 text", columns)
     # In parentheses, because the reader drops whatever follows a complete condition.
     return f"({condition})"
+
+
+def of_values(values: Mapping[str, Cell | Sequence[Cell]], columns: Collection[str]) -> str:
+    """Return the condition that each column holds its value, or one of its values; for `checked`.
+
+    Of a list column, `flags`, one of the entries is meant. Raises InvalidQuery.
+    """
+    if not values:
+        raise invalid("it names no column; leave it out to search everything", columns)
+    return " AND ".join(_holds(name, value, columns) for name, value in values.items())
+
+
+def _holds(name: str, value: Cell | Sequence[Cell], columns: Collection[str]) -> str:
+    if name not in columns:
+        raise invalid(f"no column {name}", columns)
+    cells = [value] if value is None or isinstance(value, str) or not isinstance(value, Sequence) else value
+    told = [_literal(name, cell, columns) for cell in cells if cell is not None]
+    if name in LISTS:
+        conditions = [f'array_has("{name}", {literal})' for literal in told]
+    else:
+        conditions = [f'"{name}" IN ({", ".join(told)})'] if told else []
+    if None in cells:
+        conditions.append(f'"{name}" IS NULL')
+    return f"({' OR '.join(conditions) or '1 = 0'})"
+
+
+def _literal(name: str, cell: Cell, columns: Collection[str]) -> str:
+    if isinstance(cell, np.number):
+        cell = cell.item()
+    if isinstance(cell, str):
+        return "'" + cell.replace("'", "''") + "'"
+    if isinstance(cell, int | float) and not isinstance(cell, bool) and math.isfinite(cell):
+        return repr(cell)
+    raise invalid(f"{name} is to be {cell!r}; give text, a number, None, or a list of them", columns)
 
 
 def _is_hidden(name: str, columns: Collection[str]) -> bool:

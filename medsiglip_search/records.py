@@ -3,9 +3,9 @@
 Arrays are the one thing they hold that Python cannot freeze: whoever receives one does not write to it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 
@@ -107,12 +107,41 @@ class Hit:
     relevance: standard deviations by which the score stands above this query's scores on a random
         sample of the gallery.
     rank: 1 is best.
+    count: the images that the hit stands for: those with the same pixels, or those of its patient, study or
+        series that stand out of the background.
     """
 
     instance: Instance
     score: float
     relevance: float
     rank: int
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Sequence[Hit]):
+    """The answer to a query: its hits, best first, and what is to be said of them all.
+
+    matches: whether the best of all hits stands out of what the query scores elsewhere in the gallery; where
+        it does not, the gallery has probably nothing that answers.
+    cursor: what the next page is asked for with; None after the last hit.
+    notes: how the query was understood and what was left out.
+    """
+
+    hits: tuple[Hit, ...]
+    matches: bool
+    cursor: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
+    def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
+        return self.hits[index]
 
 
 @dataclass(frozen=True, slots=True)

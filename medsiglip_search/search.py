@@ -2,20 +2,23 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from medsiglip_search import cursors
 from medsiglip_search.encoders import Encoder, load_encoder
-from medsiglip_search.errors import InvalidQuery, Unreadable
 from medsiglip_search.gallery import Gallery
+from medsiglip_search.grouping import Groups, firsts
 from medsiglip_search.images.guard import Guard, Limits
 from medsiglip_search.index import Index, open_index
-from medsiglip_search.records import Hit
-
-QueryImage = str | os.PathLike[str] | bytes | np.ndarray
-
-BACKGROUND_IMAGES = 1000
-"""How many random images of the gallery tell what a query scores where it does not fit."""
+from medsiglip_search.own_patient import left_out
+from medsiglip_search.queries import GroupBy, Image, Part, Query, QueryImage, Where
+from medsiglip_search.query_embedding import Embedded, QueryEmbedder
+from medsiglip_search.ranking import Asked, Ranked, fitting, rank
+from medsiglip_search.records import Hit, Instance, Result
+from medsiglip_search.relevance import MATCH, Background, GroupSample, ImageSample
+from medsiglip_search.selections import Selections
 
 
 class Searcher:
@@ -31,11 +34,13 @@ class Searcher:
         self.gallery = gallery
         self.encoder = encoder
         self.index = index
-        self._guard = guard or Guard(workers=1)
-        image_ids = gallery.select(None)
-        # The same images for every query and every run, so that the relevance of a hit can be repeated.
-        chosen = np.random.default_rng(0).permutation(len(image_ids))[:BACKGROUND_IMAGES]
-        self._background = gallery.embeddings_of(image_ids[np.sort(chosen)])
+        self._state = gallery.state
+        self._selections = Selections(gallery)
+        self._sample = ImageSample(gallery)
+        # What follows takes time in a large gallery; it is read when first needed.
+        self._groups: dict[str, Groups] = {}
+        self._group_samples: dict[str, GroupSample] = {}
+        self._embedder = QueryEmbedder(gallery, encoder, guard or Guard(workers=1), self._sample)
 
     @classmethod
     def open(
@@ -60,72 +65,139 @@ class Searcher:
         self,
         text: str | None = None,
         *,
-        images: Sequence[QueryImage] = (),
+        images: Sequence[QueryImage | Image] = (),
         like: Sequence[int] = (),
-        where: str | None = None,
+        study: str | None = None,
+        parts: Sequence[Part] = (),
+        without: Sequence[str] = (),
+        negation: bool = True,
+        as_case: bool = False,
+        where: Where | None = None,
+        group_by: GroupBy | None = None,
+        other_patients: bool | None = None,
+        min_relevance: float | None = None,
         top_k: int = 10,
-    ) -> list[Hit]:
-        """Return the `top_k` best images for all parts of the query together, best first.
+        cursor: str | None = None,
+    ) -> Result:
+        """Return the `top_k` best hits for all parts of the query together, best first, as `Query` says.
 
-        images: files, their bytes, or (H, W, 3) uint8 pictures; of a file with several frames the middle one.
-        like: image_ids of this gallery, which are not hits themselves. where: a condition in SQL over
-        `gallery.columns()` that every hit fits.
-        Parts count equally: their unit embeddings are averaged. Equal scores are ordered by image_id.
-        Raises InvalidQuery.
+        Equal scores are ordered by image_id. An image or a study of the gallery is not its own answer, and
+        images of equal pixels are one hit.
+        Raises InvalidQuery; CursorExpired if the gallery has changed since the page before.
         """
-        if top_k < 1:
-            raise InvalidQuery(f"top_k is {top_k}; ask for at least 1 hit")
-        query = self._embed(text, images, like)
-        allowed = None if where is None else self.gallery.select(where)
-        # The images asked about may be among the best; room for them, and then they go.
-        scores, image_ids = self.index.search(query[None], top_k + len(set(like)), allowed)
-        kept = ~np.isin(image_ids[0], np.asarray(like, np.int64))
-        scores, image_ids = scores[0, kept][:top_k], image_ids[0, kept][:top_k]
-        relevance = self._relevance(query, scores)
-        return [
-            Hit(instance, float(score), float(above), rank)
-            for rank, (instance, score, above) in enumerate(
-                zip(self.gallery.instances(image_ids), scores, relevance, strict=True), start=1
+        query = Query(
+            text=text,
+            images=images,
+            like=like,
+            study=study,
+            parts=parts,
+            without=without,
+            negation=negation,
+            as_case=as_case,
+            where=where,
+            group_by=group_by,
+            other_patients=other_patients,
+            min_relevance=min_relevance,
+            top_k=top_k,
+            cursor=cursor,
+        )
+        return self.search_all([query])[0]
+
+    def search_all(self, questions: Sequence[Query | str]) -> list[Result]:
+        """Answer several queries, or texts, in their order, in one batch. Raises as `search`."""
+        queries = [Query(each) if isinstance(each, str) else each for each in questions]
+        embedded = self._embedder.embed(queries)
+        plans = [self._plan(query, each) for query, each in zip(queries, embedded, strict=True)]
+        results: dict[int, Result] = {}
+        for condition in dict.fromkeys(plan.condition for plan in plans):
+            numbers = [number for number, plan in enumerate(plans) if plan.condition == condition]
+            allowed = self._selections.select(condition)
+            found = rank(self.gallery, self.index, [plans[number].asked for number in numbers], allowed)
+            for number, ranked in zip(numbers, found, strict=True):
+                results[number] = self._page(queries[number], plans[number], ranked, allowed)
+        return [results[number] for number in range(len(queries))]
+
+    def _plan(self, query: Query, embedded: Embedded) -> "_Plan":
+        """Say what is to be ranked for a query."""
+        offset = 0
+        if query.cursor is not None:
+            offset = cursors.offset_of(query.cursor, self._state, embedded.identity)
+        excluded, notes = left_out(self.gallery, self._grouped, embedded, query.other_patients)
+        group_by = query.group_by or ("study" if embedded.is_case else "image")
+        groups = self._grouped(_COLUMNS[group_by])
+        # One more than the page holds tells whether there is a next one.
+        count = min(offset + query.top_k, len(self.gallery)) + 1
+        asked = Asked(embedded.rows, excluded, groups, self._grouped("pixel_digest"), count)
+        condition = self._selections.condition(query.where)
+        return _Plan(asked, group_by, condition, offset, embedded.identity, (*embedded.notes, *notes))
+
+    def _page(self, query: Query, plan: "_Plan", found: Ranked, allowed: np.ndarray | None) -> Result:
+        """Return the hits that come after the offset."""
+        relevance = self._background(plan).relevance(found.scores)
+        matches = bool(len(relevance)) and bool(relevance[0] >= MATCH)
+        last = len(relevance)
+        if query.min_relevance is not None:
+            last = int((relevance >= query.min_relevance).sum())
+        end = min(plan.offset + query.top_k, last)
+        page = slice(plan.offset, end)
+        image_ids = found.image_ids[page]
+        counts = self._counts(plan, image_ids, allowed)
+        hits = [
+            Hit(instance, float(score), float(above), rank, count)
+            for rank, (instance, score, above, count) in enumerate(
+                zip(self._instances(image_ids), found.scores[page], relevance[page], counts, strict=True),
+                start=plan.offset + 1,
             )
         ]
+        cursor = cursors.cursor(self._state, plan.identity, end) if end < last else None
+        return Result(tuple(hits), matches, cursor, plan.notes)
 
-    def _embed(self, text: str | None, images: Sequence[QueryImage], like: Sequence[int]) -> np.ndarray:
-        """Return the (D,) float32 unit embedding of the query."""
-        parts = []
-        if text is not None:
-            if not text.strip():
-                raise InvalidQuery("the text is empty; say what to look for")
-            if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-                raise InvalidQuery("the text is not UTF-8; write it in UTF-8")
-            parts.append(self.encoder.embed_texts([text]))
-        if len(images):
-            try:
-                parts.append(self.encoder.embed_images([self._pixels(image) for image in images]))
-            except Unreadable as error:
-                why = str(error).rstrip(".")
-                raise InvalidQuery(f"query image: {error.reason}: {why}. Use another picture") from None
-        if len(like):
-            parts.append(self.gallery.embeddings_of(like))
-        if not parts:
-            raise InvalidQuery("nothing to look for; give a text, an image, or the id of a stored image")
-        mean = np.concatenate(parts).mean(axis=0, dtype=np.float64)
-        norm = np.linalg.norm(mean)
-        if not norm > 1e-6:
-            raise InvalidQuery("its parts cancel out, or the encoder failed on it; ask for one part alone")
-        return (mean / norm).astype(np.float32)
+    def _background(self, plan: "_Plan") -> Background:
+        if len(plan.asked.rows) == 1:
+            return self._sample.background(plan.asked.rows[0])
+        if plan.group_by not in self._group_samples:
+            self._group_samples[plan.group_by] = GroupSample(self.gallery, plan.asked.groups)
+        return self._group_samples[plan.group_by].background(plan.asked.rows)
 
-    def _pixels(self, image: QueryImage) -> np.ndarray:
-        """Return a query image as (H, W, 3) uint8, read as the gallery's own were. Raises Unreadable."""
-        if not isinstance(image, np.ndarray):
-            return self._guard.read(image, self.gallery.meta.spec.rendering).pixels
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise InvalidQuery(f"query image: {image.dtype} of shape {image.shape}; give uint8 of (H, W, 3)")
-        return image
+    def _counts(self, plan: "_Plan", image_ids: np.ndarray, allowed: np.ndarray | None) -> list[int]:
+        """Return how many images each hit stands for."""
+        groups = [fitting(plan.asked, code, allowed) for code in plan.asked.groups.of(image_ids)]
+        if plan.group_by == "image":
+            return [len(members) for members in groups]
+        row = plan.asked.rows.mean(axis=0)
+        background = self._sample.background(row)
+        counts = []
+        for members in groups:
+            members = members[firsts(plan.asked.duplicates.of(members))]
+            relevance = background.relevance(self.gallery.embeddings_of(members) @ row)
+            counts.append(max(int((relevance >= MATCH).sum()), 1))
+        return counts
 
-    def _relevance(self, query: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Return by how many standard deviations scores stand above the background's; 0 where it has none."""
-        if not len(scores):
-            return np.empty(0)
-        background = (self._background @ query).astype(np.float64)
-        spread = background.std()
-        return (scores - background.mean()) / spread if spread > 1e-6 else np.zeros(len(scores))
+    def _instances(self, image_ids: np.ndarray) -> list[Instance]:
+        return self.gallery.instances(image_ids) if len(image_ids) else []
+
+    def _grouped(self, column: str) -> Groups:
+        if column not in self._groups:
+            self._groups[column] = Groups.read(self.gallery, column)
+        return self._groups[column]
+
+
+_COLUMNS: dict[GroupBy, str] = {
+    "image": "pixel_digest",
+    "patient": "patient",
+    "study": "study",
+    "series": "series",
+}
+"""By what a hit's images belong together; a picture that is there twice is one image."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plan:
+    """How a query is answered. condition: its filter in SQL; offset: how many hits the pages before had."""
+
+    asked: Asked
+    group_by: GroupBy
+    condition: str | None
+    offset: int
+    identity: str
+    notes: tuple[str, ...]

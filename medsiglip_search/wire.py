@@ -4,17 +4,14 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from medsiglip_search.records import Hit, Picture, Rejected
+from medsiglip_search.records import Hit, Picture, Rejected, Result
 
 if TYPE_CHECKING:
     from medsiglip_search.gallery import Gallery
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
-    """Return a hit flat, the sidecar's columns last; None where nothing is known.
-
-    count: the images that the hit stands for.
-    """
+    """Return a hit flat, the sidecar's columns last; None where nothing is known."""
     instance = hit.instance
     return {
         "rank": hit.rank,
@@ -25,8 +22,18 @@ def hit_json(hit: Hit) -> dict[str, Any]:
         "frame": instance.frame,
         "archive": instance.archive,
         **asdict(instance.attributes),
-        "count": 1,
+        "count": hit.count,
         **instance.sidecar,
+    }
+
+
+def result_json(result: Result) -> dict[str, Any]:
+    """Return what is said of a result as a whole."""
+    return {
+        "hits": len(result),
+        "matches": result.matches,
+        "cursor": result.cursor,
+        "notes": list(result.notes),
     }
 
 

@@ -106,7 +106,7 @@ def test_an_image_asked_about_is_not_its_own_answer(searcher):
 def test_every_hit_fits_the_filter(searcher):
     hits = searcher.search(text="1 0 0", where="modality = 'CT' AND year >= 2022", top_k=9)
     assert uris(hits) == ["blue", "greenblue"]
-    assert searcher.search(text="1 0 0", where="year > 3000") == []
+    assert list(searcher.search(text="1 0 0", where="year > 3000")) == []
 
 
 def test_more_hits_than_images_are_all_images(searcher):
@@ -140,7 +140,8 @@ def test_a_gallery_of_one_image_has_no_background(tmp_path):
 
 def test_an_empty_gallery_has_no_hits(tmp_path):
     gallery = Gallery.create(tmp_path / "g", meta(3))
-    assert Searcher.open(gallery.path, ByHand()).search(text="1 0 0", where="year > 1") == []
+    result = Searcher.open(gallery.path, ByHand()).search(text="1 0 0", where="year > 1")
+    assert (list(result), result.matches, result.cursor) == ([], False, None)
 
 
 @pytest.mark.parametrize(

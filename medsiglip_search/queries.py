@@ -1,0 +1,150 @@
+"""What can be asked: the parts of a query, and how its answers are to be chosen. All frozen values."""
+
+import math
+import operator
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from medsiglip_search.errors import InvalidQuery
+from medsiglip_search.filters import Cell
+
+QueryImage = str | os.PathLike[str] | bytes | np.ndarray
+"""A file, its bytes, or (H, W, 3) uint8 RGB; of a file with several frames the middle one is asked about."""
+
+Region = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels of the picture as it is shown; x1 and y1 are the first that are not in it."""
+
+GroupBy = Literal["image", "patient", "study", "series"]
+"""What a hit stands for."""
+
+Where = str | Mapping[str, Cell | Sequence[Cell]]
+"""A condition in SQL, or the values that columns must have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words. weight: how much they count beside the other parts."""
+
+    text: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_text(self.text)
+        _check_weight(self.weight)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """A picture that need not be in the gallery. region: the part of it that is asked about, or all."""
+
+    image: QueryImage
+    region: Region | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_weight(self.weight)
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """An image of the gallery."""
+
+    image_id: int
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_weight(self.weight)
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """All images of a study of the gallery. study: as the gallery stores it, usually a pseudonym."""
+
+    study: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_weight(self.weight)
+
+
+Part = Text | Image | Like | Study
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Query:
+    """One question.
+
+    text, images, like, study: what to look for, each part with the weight 1. parts: more, with weights.
+    Parts are averaged by weight. A study, and `images` if `as_case` says that they are the pictures of one
+    case, is not: each of its pictures looks for its own best match in every study of the gallery.
+    without: what must not be there. negation: whether to take out of texts what they negate themselves.
+    where: which images may be hits.
+    group_by: what a hit stands for, by its best image; a study where a case is asked about, else an image.
+    other_patients: whether images of the patient asked about are left out; by default where the gallery has
+        the patient's image or study in the query.
+    min_relevance: hits below it are left out.
+    top_k: how many hits. cursor: of the result after which to go on.
+    """
+
+    text: str | None = None
+    images: Sequence[QueryImage | Image] = ()
+    like: Sequence[int] = ()
+    study: str | None = None
+    parts: Sequence[Part] = ()
+    without: Sequence[str] = ()
+    negation: bool = True
+    as_case: bool = False
+    where: Where | None = None
+    group_by: GroupBy | None = None
+    other_patients: bool | None = None
+    min_relevance: float | None = None
+    top_k: int = 10
+    cursor: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InvalidQuery for what cannot be asked."""
+        if _whole(self.top_k, "top_k") < 1:
+            raise InvalidQuery(f"top_k is {self.top_k}; ask for at least 1 hit")
+        if self.group_by is not None and self.group_by not in get_args(GroupBy):
+            raise InvalidQuery(f"group_by is {self.group_by!r}; use {', '.join(get_args(GroupBy))}")
+        if self.min_relevance is not None and not math.isfinite(self.min_relevance):
+            raise InvalidQuery(f"min_relevance is {self.min_relevance}; give a number, such as 3")
+        for absent in self.without:
+            _check_text(absent)
+        if not self.all_parts() and not self.without:
+            raise InvalidQuery("nothing to look for; give a text, an image, or the id of a stored image")
+
+    def all_parts(self) -> list[Part]:
+        """Return what to look for, part by part."""
+        return [
+            *([] if self.text is None else [Text(self.text)]),
+            *(image if isinstance(image, Image) else Image(image) for image in self.images),
+            *(Like(_whole(image_id, "an image id")) for image_id in self.like),
+            *([] if self.study is None else [Study(self.study)]),
+            *self.parts,
+        ]
+
+
+def _whole(number: int, name: str) -> int:
+    try:
+        return operator.index(number)
+    except TypeError:
+        raise InvalidQuery(f"{name} is {number!r}; give a whole number") from None
+
+
+def _check_weight(weight: float) -> None:
+    if not (math.isfinite(weight) and weight > 0):
+        raise InvalidQuery(
+            f"a weight is {weight}; give one above 0, or name what must not be there with `without`"
+        )
+
+
+def _check_text(text: str) -> None:
+    if not text.strip():
+        raise InvalidQuery("the text is empty; say what to look for")
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise InvalidQuery("the text is not UTF-8; write it in UTF-8")

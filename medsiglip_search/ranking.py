@@ -1,0 +1,141 @@
+"""The best images, or the best groups of images, for queries that are embedded.
+
+A query of one row ranks groups by their best image. A case, of several rows, ranks them by the mean over its
+rows of the best image for each: a blurred mean of its pictures would look for none of them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medsiglip_search.gallery import Gallery
+from medsiglip_search.grouping import Groups, among, firsts
+from medsiglip_search.index import Index
+
+SPARE = 16
+"""Candidates that are fetched beyond those asked for, in case some are duplicates."""
+
+WIDER = 4
+"""By how much more candidates are fetched where they did not suffice."""
+
+MAX_CASE_CANDIDATES = 4096
+"""For each picture of a case no more candidates are fetched to prove that no other group is nearer."""
+
+ROWS_AT_ONCE = 8192
+"""Embeddings of candidates that are in memory at once."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """What is to be ranked.
+
+    rows: (n, D) float32 unit rows. excluded: image_ids that are no hits, ascending.
+    groups: what a hit stands for; duplicates: images of equal pixels, of which one counts.
+    count: how many groups are wanted.
+    """
+
+    rows: np.ndarray
+    excluded: np.ndarray
+    groups: Groups
+    duplicates: Groups
+    count: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """The best groups, best first, equal scores by image_id: scores (k,) and the best image of each, (k,)."""
+
+    scores: np.ndarray
+    image_ids: np.ndarray
+
+
+def rank(gallery: Gallery, index: Index, asked: Sequence[Asked], allowed: np.ndarray | None) -> list[Ranked]:
+    """Return the answer to each of `asked`; all rows are looked up at once.
+
+    allowed: image_ids that may be hits, ascending; all of the gallery if None.
+    """
+    answers: list[Ranked | None] = [None] * len(asked)
+    rows = len(gallery) if allowed is None else len(allowed)
+    depth = max((each.count + len(each.excluded) + SPARE for each in asked), default=0)
+    while open_ones := [number for number, answer in enumerate(answers) if answer is None]:
+        scores, image_ids = index.search(np.concatenate([asked[n].rows for n in open_ones]), depth, allowed)
+        at = 0
+        for number in open_ones:
+            end = at + len(asked[number].rows)
+            answers[number] = _settled(
+                gallery, asked[number], scores[at:end], image_ids[at:end], allowed, is_all=depth >= rows
+            )
+            at = end
+        depth = min(depth * WIDER, max(rows, 1))
+    return [answer for answer in answers if answer is not None]
+
+
+def _settled(
+    gallery: Gallery,
+    asked: Asked,
+    scores: np.ndarray,
+    image_ids: np.ndarray,
+    allowed: np.ndarray | None,
+    is_all: bool,
+) -> Ranked | None:
+    """Return the best groups if these candidates, (n, k), suffice to know them, else None.
+
+    is_all: there are no further candidates.
+    """
+    kept = ~among(image_ids, asked.excluded)
+    if len(asked.rows) == 1:
+        scores, image_ids = scores[kept], image_ids[kept]
+        for groups in (asked.duplicates, asked.groups):
+            best = firsts(groups.of(image_ids))
+            scores, image_ids = scores[best], image_ids[best]
+        if len(image_ids) < asked.count and not is_all:
+            return None
+        return Ranked(scores[: asked.count], image_ids[: asked.count])
+    found = _of_cases(gallery, asked, np.unique(asked.groups.of(image_ids[kept])), allowed)
+    # Every image of a group that is no candidate scores below the last candidate of each row.
+    bound = scores[:, -1].mean(dtype=np.float64) if scores.shape[1] else -1.0
+    suffices = len(found.scores) >= asked.count and found.scores[asked.count - 1] > bound
+    if suffices or is_all or (len(found.scores) >= asked.count and scores.shape[1] >= MAX_CASE_CANDIDATES):
+        return Ranked(found.scores[: asked.count], found.image_ids[: asked.count])
+    return None
+
+
+def _of_cases(gallery: Gallery, asked: Asked, codes: np.ndarray, allowed: np.ndarray | None) -> Ranked:
+    """Return these groups ranked as answers to a case, each scored by all of its images."""
+    scores, image_ids = [], []
+    for members in _chunks([fitting(asked, code, allowed) for code in codes]):
+        starts = np.cumsum([0, *map(len, members[:-1])])
+        together = np.concatenate(members)
+        cosines = asked.rows.astype(np.float64) @ gallery.embeddings_of(together).T.astype(np.float64)
+        scores.append(np.maximum.reduceat(cosines, starts, axis=1).mean(axis=0))
+        means = cosines.mean(axis=0)
+        for start, ids in zip(starts, members, strict=True):
+            image_ids.append(ids[means[start : start + len(ids)].argmax()])
+    if not scores:
+        return Ranked(np.empty(0), np.empty(0, np.int64))
+    # As float32, the precision that stored embeddings allow, so that equal pictures score equally.
+    all_scores, best = np.concatenate(scores).astype(np.float32), np.array(image_ids, np.int64)
+    order = np.lexsort((best, -all_scores))
+    return Ranked(all_scores[order], best[order])
+
+
+def fitting(asked: Asked, code: int, allowed: np.ndarray | None) -> np.ndarray:
+    """Return the image_ids of a group that may be hits."""
+    members = asked.groups.members(code)
+    return members[among(members, allowed) & ~among(members, asked.excluded)]
+
+
+def _chunks(groups: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """Yield the groups that have members, so many together as may be in memory at once, at least one."""
+    chunk: list[np.ndarray] = []
+    rows = 0
+    for group in groups:
+        if chunk and rows + len(group) > ROWS_AT_ONCE:
+            yield chunk
+            chunk, rows = [], 0
+        if len(group):
+            chunk.append(group)
+            rows += len(group)
+    if chunk:
+        yield chunk

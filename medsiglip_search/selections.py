@@ -1,0 +1,36 @@
+"""Filters to the images that fit them, the recent ones remembered: paging and browsing repeat a filter."""
+
+from collections import OrderedDict
+
+import numpy as np
+
+from medsiglip_search import filters
+from medsiglip_search.gallery import Gallery
+from medsiglip_search.queries import Where
+
+REMEMBERED = 8
+
+
+class Selections:
+    """What filters select from one version of a gallery."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self._gallery = gallery
+        self._recent: OrderedDict[str, np.ndarray] = OrderedDict()
+
+    def condition(self, where: Where | None) -> str | None:
+        """Return a filter in SQL. Raises InvalidQuery."""
+        if where is None or isinstance(where, str):
+            return where
+        return filters.of_values(where, self._gallery.columns())
+
+    def select(self, condition: str | None) -> np.ndarray | None:
+        """Return the image_ids that fit, (N,) int64 ascending; None for all. Raises InvalidQuery."""
+        if condition is None:
+            return None
+        if condition not in self._recent:
+            self._recent[condition] = self._gallery.select(condition)
+        self._recent.move_to_end(condition)
+        if len(self._recent) > REMEMBERED:
+            self._recent.popitem(last=False)
+        return self._recent[condition]
