@@ -9,6 +9,7 @@ from medsiglip_search.gallery import Gallery
 from medsiglip_search.grouping import Groups
 from medsiglip_search.identifiers import identifiers_for
 from medsiglip_search.query_embedding import Embedded, Read
+from medsiglip_search.terminal import counted
 
 
 def left_out(
@@ -37,7 +38,7 @@ def left_out(
         before = len(excluded)
         excluded = np.union1d(excluded, groups("patient").together(own))
         if more := len(excluded) - before:
-            notes = (f"left out: {more} more images of the same patient",)
+            notes = (f"left out: {counted(more, 'more image')} of the same patient",)
     return excluded, notes
 
 

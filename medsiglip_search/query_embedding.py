@@ -40,13 +40,14 @@ class Read:
 class Embedded:
     """A query as the index takes it.
 
-    rows: (n, D) float32 unit rows, one unless it is a case.
+    rows: (n, D) float32 unit rows, one unless it is a case. says_absent_only: it names nothing to look for.
     own: image_ids of the images and studies asked about. pictures: the query's own.
     identity: equal for equal questions. notes: how it was understood.
     """
 
     rows: np.ndarray
     is_case: bool
+    says_absent_only: bool
     own: np.ndarray
     pictures: tuple[Read, ...]
     identity: str
@@ -173,6 +174,7 @@ class QueryEmbedder:
         return Embedded(
             np.stack([self._row(parts, absent, question.notes) for parts in rows]),
             bool(case),
+            not (case or shared),
             np.unique(np.concatenate(own)),
             tuple(question.pictures),
             _identity(question),

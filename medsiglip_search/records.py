@@ -104,8 +104,8 @@ class Hit:
     """One answer to a query.
 
     score: cosine with the query, higher is closer.
-    relevance: standard deviations by which the score stands above this query's scores on a random
-        sample of the gallery.
+    relevance: how far the score stands above this query's scores on a random sample of the gallery; 1 is by
+        how much the scores of any direction spread there.
     rank: 1 is best.
     count: the images that the hit stands for: those with the same pixels, or those of its patient, study or
         series that stand out of the background.
@@ -123,7 +123,8 @@ class Result(Sequence[Hit]):
     """The answer to a query: its hits, best first, and what is to be said of them all.
 
     matches: whether the best of all hits stands out of what the query scores elsewhere in the gallery; where
-        it does not, the gallery has probably nothing that answers.
+        it does not, the gallery has probably nothing that answers. True with any hit where that cannot be
+        told: in a gallery of a few images, and for a query that says only what must be absent.
     cursor: what the next page is asked for with; None after the last hit.
     notes: how the query was understood and what was left out.
     """

@@ -129,12 +129,22 @@ class Searcher:
         count = min(offset + query.top_k, len(self.gallery)) + 1
         asked = Asked(embedded.rows, excluded, groups, self._grouped("pixel_digest"), count)
         condition = self._selections.condition(query.where)
-        return _Plan(asked, group_by, condition, offset, embedded.identity, (*embedded.notes, *notes))
+        return _Plan(
+            asked,
+            group_by,
+            condition,
+            offset,
+            embedded.says_absent_only,
+            embedded.identity,
+            (*embedded.notes, *notes),
+        )
 
     def _page(self, query: Query, plan: "_Plan", found: Ranked, allowed: np.ndarray | None) -> Result:
         """Return the hits that come after the offset."""
         relevance = self._background(plan).relevance(found.scores)
-        matches = bool(len(relevance)) and bool(relevance[0] >= MATCH)
+        # What says only what must be absent is answered by whatever is left.
+        is_sure = plan.says_absent_only or self._sample.is_too_small
+        matches = bool(len(relevance)) and (is_sure or bool(relevance[0] >= MATCH))
         last = len(relevance)
         if query.min_relevance is not None:
             last = int((relevance >= query.min_relevance).sum())
@@ -156,7 +166,9 @@ class Searcher:
         if len(plan.asked.rows) == 1:
             return self._sample.background(plan.asked.rows[0])
         if plan.group_by not in self._group_samples:
-            self._group_samples[plan.group_by] = GroupSample(self.gallery, plan.asked.groups)
+            self._group_samples[plan.group_by] = GroupSample(
+                self.gallery, plan.asked.groups, self._sample.unit
+            )
         return self._group_samples[plan.group_by].background(plan.asked.rows)
 
     def _counts(self, plan: "_Plan", image_ids: np.ndarray, allowed: np.ndarray | None) -> list[int]:
@@ -199,5 +211,6 @@ class _Plan:
     group_by: GroupBy
     condition: str | None
     offset: int
+    says_absent_only: bool
     identity: str
     notes: tuple[str, ...]

@@ -72,6 +72,25 @@ def hit_cells(hit: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def hits_cells(hits: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Return hits, as JSON has them, under their header; with a column of counts where any is above 1."""
+    if not hits:
+        return [("no image fits",)]
+    rows = [HIT_HEADER, *map(hit_cells, hits)]
+    if all(hit["count"] == 1 for hit in hits):
+        return rows
+    counts = ["count", *(str(hit["count"]) for hit in hits)]
+    return [(*row[:3], count, *row[3:]) for row, count in zip(rows, counts, strict=True)]
+
+
+def result_notices(result: Mapping[str, Any]) -> list[str]:
+    """Return what is to be said of a result, as JSON has it, beside its hits."""
+    notices = list(result["notes"])
+    if result["hits"] and not result["matches"]:
+        notices.append("Nothing stands out: the gallery probably holds no match, and these are the nearest.")
+    return notices
+
+
 def rejected_cells(rejected: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a rejection, as JSON has it: reason, file, why."""
     return rejected["reason"], _place(rejected["uri"], rejected["frame"]), rejected["message"]

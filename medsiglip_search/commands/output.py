@@ -1,6 +1,7 @@
 """What a command prints."""
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,10 +10,11 @@ from medsiglip_search.commands.options import DEMO_ENCODER
 from medsiglip_search.terminal import note
 
 
-def print_json(objects: Iterable[Mapping[str, Any]]) -> None:
+def print_json(objects: Iterable[Mapping[str, Any]], to_stderr: bool = False) -> None:
     """Print one object per line."""
     # In ASCII, so that neither the terminal's encoding nor a control character in a name gets in the way.
-    print_lines(map(json.dumps, objects))
+    for line in map(json.dumps, objects):
+        print(line, file=sys.stderr if to_stderr else sys.stdout)
 
 
 def print_lines(lines: Iterable[str]) -> None:

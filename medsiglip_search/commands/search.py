@@ -1,5 +1,7 @@
 """Asking: search, and a file as the project sees it."""
 
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,42 +18,146 @@ from medsiglip_search.commands.options import (
     GalleryPath,
     Where,
 )
-from medsiglip_search.commands.output import print_cells, print_json, say_failed, say_what_demo_knows
+from medsiglip_search.commands.output import (
+    print_cells,
+    print_json,
+    print_lines,
+    say_failed,
+    say_what_demo_knows,
+)
 from medsiglip_search.errors import InvalidQuery, MedSiglipSearchError, Unreadable
 from medsiglip_search.records import Picture, PreprocessSpec, Rejected
+from medsiglip_search.terminal import note
 from medsiglip_search.windows import CT_WINDOWS, parse_window
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from medsiglip_search.queries import Region
 
 
 def search(
     gallery: GalleryPath,
     text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What to look for.")] = None,
     image: Annotated[list[Path] | None, typer.Option(help="Images like this file; repeatable.")] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X0,Y0,X1,Y1", help="The part of each --image that is meant, in pixels."),
+    ] = None,
     like: Annotated[list[int] | None, typer.Option(help="Images like this image_id; repeatable.")] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Cases like this study of the gallery, all of its images compared.")
+    ] = None,
+    without: Annotated[list[str] | None, typer.Option(help="What must not be there; repeatable.")] = None,
+    text_weight: Annotated[
+        float, typer.Option(show_default=True, help="How much TEXT counts beside each image.")
+    ] = 1.0,
+    as_written: Annotated[
+        bool, typer.Option("--as-written", help="Leave a 'no' or 'without' in TEXT to the encoder.")
+    ] = False,
+    as_case: Annotated[
+        bool, typer.Option("--as-case", help="The --image files are one case: cases like it, by study.")
+    ] = False,
     where: Where = None,
+    group_by: Annotated[
+        Literal["image", "patient", "study", "series"] | None,
+        typer.Option(help="One hit for each; a study for --study and --as-case, else an image."),
+    ] = None,
+    other_patients: Annotated[
+        bool | None,
+        typer.Option(
+            "--other-patients/--any-patient",
+            help="Whether to leave out the patient asked about; by default with --like and --study.",
+        ),
+    ] = None,
+    min_relevance: Annotated[float | None, typer.Option(help="Leave out hits below this relevance.")] = None,
     top_k: Annotated[int, typer.Option(min=1, show_default=True, help="How many hits.")] = 10,
+    cursor: Annotated[
+        str | None, typer.Option(help="Go on after a page, by the cursor that --json told of it.")
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Texts, one a line, instead of TEXT; - for stdin.")
+    ] = None,
     encoder: EncoderName = None,
     device: Device = "auto",
     decode_timeout: DecodeTimeout = DECODE_TIMEOUT_S,
     as_json: AsJson = False,
 ) -> None:
-    """Find images by text, by image, or by both.
+    """Find images by text, by image, by what must not be there, or by all of these.
 
-    All parts of a query count equally.
+    All parts of a query count equally. Hits are printed on stdout; what is to be said of them all, on stderr.
     """
     from medsiglip_search.images.guard import Limits
+    from medsiglip_search.queries import Image, Query, Text
     from medsiglip_search.search import Searcher
 
+    if queries is not None and (text is not None or cursor is not None):
+        raise InvalidQuery("--queries takes the place of TEXT and goes without --cursor; leave one out")
+    texts = [text] if queries is None else _lines(queries)
+    images = [Image(*each) for each in zip(image or (), _regions(region, image), strict=True)]
+    asked = [
+        Query(
+            parts=[*([] if one is None else [Text(one, text_weight)]), *images],
+            like=like or (),
+            study=study,
+            without=without or (),
+            negation=not as_written,
+            as_case=as_case,
+            where=where,
+            group_by=group_by,
+            other_patients=other_patients,
+            min_relevance=min_relevance,
+            top_k=top_k,
+            cursor=cursor,
+        )
+        for one in texts
+    ]
     searcher = Searcher.open(gallery, encoder, device, Limits(timeout_s=decode_timeout))
     say_what_demo_knows(searcher.encoder.name)
-    hits = searcher.search(text, images=image or (), like=like or (), where=where, top_k=top_k)
-    if as_json:
-        print_json(map(wire.hit_json, hits))
-    else:
-        rows = [terminal.hit_cells(wire.hit_json(hit)) for hit in hits]
-        print_cells([terminal.HIT_HEADER, *rows] if rows else [("no image fits",)])
+    results = searcher.search_all(asked)
+    for number, (one, result) in enumerate(zip(texts, results, strict=True), start=1):
+        which = {} if queries is None else {"query": number, "query_text": one}
+        if as_json:
+            print_json({**wire.hit_json(hit), **which} for hit in result)
+            print_json([{**which, **wire.result_json(result)}], to_stderr=True)
+            continue
+        if which:
+            print_lines([*([""] if number > 1 else []), terminal.printable(f"{number}. {one}")])
+        print_cells(terminal.hits_cells([wire.hit_json(hit) for hit in result]))
+        for notice in terminal.result_notices(wire.result_json(result)):
+            note(f"{number}. {notice}" if which else notice)
+
+
+def _lines(path: Path) -> list[str | None]:
+    """Return the lines of a text file that are not empty."""
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InvalidQuery(f"{path}: cannot be read: {why}. Give a text file, a query a line") from None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise InvalidQuery(f"{path}: no query in it; write one a line")
+    return list(lines)
+
+
+def _regions(regions: Sequence[str] | None, images: Sequence[Path] | None) -> "list[Region | None]":
+    """Return the region of each image."""
+    if not regions:
+        return [None] * len(images or ())
+    if len(regions) != len(images or ()):
+        raise InvalidQuery(
+            f"{len(regions)} --region for {len(images or ())} --image; give one for each, in their order"
+        )
+    return [_region(region) for region in regions]
+
+
+def _region(region: str) -> "Region":
+    try:
+        x0, y0, x1, y1 = (int(edge) for edge in region.split(","))
+    except ValueError:
+        raise InvalidQuery(f"--region {region}: give X0,Y0,X1,Y1 in whole pixels") from None
+    return x0, y0, x1, y1
 
 
 def render(
