@@ -85,7 +85,7 @@ class Truth:
 
 
 def negations() -> Iterator[Negation]:
-    """Yield "no B" and "M without B" for each finding, "A without B", "A, no B", "A, no B or C" for each two."""
+    """Yield "no B", "M without B" for each finding, "A without B", "A, no B", "A, no B or C" for each two."""
     for modality in MODALITIES:
         for number, absent in enumerate(modality.findings):
             name = absent.name

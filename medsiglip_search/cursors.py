@@ -22,7 +22,7 @@ def offset_of(cursor: str, state: str, question: str) -> int:
     try:
         note = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), "-_", validate=True))
         of_state, of_question, offset = note
-        if not (isinstance(offset, int) and offset > 0):
+        if type(offset) is not int or offset < 1:  # JSON's true is an int to Python, too
             raise ValueError(offset)
     except (ValueError, TypeError, RecursionError):
         raise InvalidQuery("cursor: it is none; take it from the page before") from None

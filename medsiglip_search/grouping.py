@@ -40,6 +40,10 @@ class Groups:
         start, end = np.searchsorted(self._sorted, (code, code + 1))
         return self._image_ids[self._order[start:end]]
 
+    def is_shared(self, image_ids: np.ndarray) -> np.ndarray:
+        """Return which of these images are not alone in their group, bool in their shape."""
+        return self._sizes[self.of(image_ids)] > 1
+
     def together(self, image_ids: np.ndarray) -> np.ndarray:
         """Return the image_ids of all groups that these images are in, ascending."""
         codes = np.unique(self.of(image_ids))
@@ -48,6 +52,10 @@ class Groups:
     @cached_property
     def _order(self) -> np.ndarray:
         return np.argsort(self._codes, kind="stable")
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        return np.bincount(self._codes)
 
     @cached_property
     def _sorted(self) -> np.ndarray:

@@ -104,26 +104,39 @@ def _settled(
 def _of_cases(gallery: Gallery, asked: Asked, codes: np.ndarray, allowed: np.ndarray | None) -> Ranked:
     """Return these groups ranked as answers to a case, each scored by all of its images."""
     scores, image_ids = [], []
-    for members in _chunks([fitting(asked, code, allowed) for code in codes]):
-        starts = np.cumsum([0, *map(len, members[:-1])])
-        together = np.concatenate(members)
+    for chunk in _chunks([pictures(asked, code, allowed) for code in codes]):
+        starts = np.cumsum([0, *map(len, chunk[:-1])])
+        together = np.concatenate(chunk)
         cosines = asked.rows.astype(np.float64) @ gallery.embeddings_of(together).T.astype(np.float64)
         scores.append(np.maximum.reduceat(cosines, starts, axis=1).mean(axis=0))
-        means = cosines.mean(axis=0)
-        for start, ids in zip(starts, members, strict=True):
+        means = cosines.mean(axis=0).astype(np.float32)
+        for start, ids in zip(starts, chunk, strict=True):
             image_ids.append(ids[means[start : start + len(ids)].argmax()])
     if not scores:
         return Ranked(np.empty(0), np.empty(0, np.int64))
-    # As float32, the precision that stored embeddings allow, so that equal pictures score equally.
+    # As float32: what differs in later digits is the order of summation, and ties break by image_id.
     all_scores, best = np.concatenate(scores).astype(np.float32), np.array(image_ids, np.int64)
     order = np.lexsort((best, -all_scores))
     return Ranked(all_scores[order], best[order])
 
 
-def fitting(asked: Asked, code: int, allowed: np.ndarray | None) -> np.ndarray:
-    """Return the image_ids of a group that may be hits."""
-    members = asked.groups.members(code)
-    return members[among(members, allowed) & ~among(members, asked.excluded)]
+def members(asked: Asked, groups: Groups, code: int, allowed: np.ndarray | None) -> np.ndarray:
+    """Return the image_ids of a group that may be hits, ascending."""
+    image_ids = groups.members(code)
+    return image_ids[among(image_ids, allowed) & ~among(image_ids, asked.excluded)]
+
+
+def pictures(asked: Asked, code: int, allowed: np.ndarray | None) -> np.ndarray:
+    """Return the image_ids of a group of `asked.groups` that may be hits, each picture once, ascending.
+
+    A picture that is there several times is where its lowest image_id is, be that in another group.
+    """
+    image_ids = members(asked, asked.groups, code, allowed)
+    is_first = np.ones(len(image_ids), bool)
+    for place in np.flatnonzero(asked.duplicates.is_shared(image_ids)):
+        (same,) = asked.duplicates.of(image_ids[place : place + 1])
+        is_first[place] = members(asked, asked.duplicates, same, allowed)[0] == image_ids[place]
+    return image_ids[is_first]
 
 
 def _chunks(groups: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:

@@ -9,13 +9,13 @@ import numpy as np
 from medsiglip_search import cursors
 from medsiglip_search.encoders import Encoder, load_encoder
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.grouping import Groups, firsts
+from medsiglip_search.grouping import Groups
 from medsiglip_search.images.guard import Guard, Limits
 from medsiglip_search.index import Index, open_index
 from medsiglip_search.own_patient import left_out
 from medsiglip_search.queries import GroupBy, Image, Part, Query, QueryImage, Where
 from medsiglip_search.query_embedding import Embedded, QueryEmbedder
-from medsiglip_search.ranking import Asked, Ranked, fitting, rank
+from medsiglip_search.ranking import Asked, Ranked, members, pictures, rank
 from medsiglip_search.records import Hit, Instance, Result
 from medsiglip_search.relevance import MATCH, Background, GroupSample, ImageSample
 from medsiglip_search.selections import Selections
@@ -173,16 +173,16 @@ class Searcher:
 
     def _counts(self, plan: "_Plan", image_ids: np.ndarray, allowed: np.ndarray | None) -> list[int]:
         """Return how many images each hit stands for."""
-        groups = [fitting(plan.asked, code, allowed) for code in plan.asked.groups.of(image_ids)]
+        asked = plan.asked
+        codes = asked.groups.of(image_ids)
         if plan.group_by == "image":
-            return [len(members) for members in groups]
-        row = plan.asked.rows.mean(axis=0)
+            return [len(members(asked, asked.groups, code, allowed)) for code in codes]
+        row = asked.rows.mean(axis=0)
         background = self._sample.background(row)
         counts = []
-        for members in groups:
-            members = members[firsts(plan.asked.duplicates.of(members))]
-            relevance = background.relevance(self.gallery.embeddings_of(members) @ row)
-            counts.append(max(int((relevance >= MATCH).sum()), 1))
+        for code in codes:
+            scores = self.gallery.embeddings_of(pictures(asked, code, allowed)) @ row
+            counts.append(max(int((background.relevance(scores) >= MATCH).sum()), 1))
         return counts
 
     def _instances(self, image_ids: np.ndarray) -> list[Instance]:

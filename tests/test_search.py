@@ -1,11 +1,9 @@
 """Search with an encoder made by hand: a text is its own coordinates, a picture the mean of its channels."""
 
-import io
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
-from galleries import SPEC, gallery_of, instance, meta, unit
+from by_hand import ByHand, picture, png
+from galleries import gallery_of, instance, meta, unit
 from PIL import Image
 
 from medsiglip_search.errors import GalleryMismatch, InvalidQuery
@@ -13,25 +11,6 @@ from medsiglip_search.gallery import Gallery
 from medsiglip_search.index import open_index
 from medsiglip_search.records import PreprocessSpec
 from medsiglip_search.search import Searcher
-
-
-class ByHand:
-    """Three axes: "1 0 0" points along the first, and so does a red picture."""
-
-    name = "by-hand"
-    revision = "1"
-    weights_digest = "ab" * 32
-    dim = 3
-    spec = SPEC
-    batch_size = 4
-    scale, bias = 10.0, -5.0
-
-    def embed_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        return unit([image.reshape(-1, 3).mean(axis=0) for image in images])
-
-    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        return unit([[float(part) for part in text.split()] for text in texts])
-
 
 ROWS = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [3, 4, 0], [0, 3, 4]]
 NAMES = ["red", "green", "blue", "redgreen", "greenblue"]
@@ -49,19 +28,6 @@ def searcher(tmp_path_factory):
 
 def uris(hits):
     return [hit.instance.uri for hit in hits]
-
-
-def picture(*color, size=(5, 4)):
-    """A picture of one colour with one black corner, for a flat one is refused as blank."""
-    pixels = np.full((*size, 3), color, np.uint8)
-    pixels[0, 0] = 0
-    return pixels
-
-
-def png(pixels):
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 def test_a_text_finds_the_images_in_the_order_of_their_cosine(searcher):

@@ -1,0 +1,299 @@
+"""Groups, duplicates, the patient asked about, cases and pages, against NumPy on galleries made at random."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pydicom.data
+import pytest
+from by_hand import ByHand, picture, png
+from galleries import gallery_of, instance, unit
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medsiglip_search.errors import CursorExpired, InvalidQuery
+from medsiglip_search.gallery import Gallery
+from medsiglip_search.identifiers import identifiers_for
+from medsiglip_search.images import open_image, pixel_digest
+from medsiglip_search.index import open_index
+from medsiglip_search.queries import Query
+from medsiglip_search.records import Attributes
+from medsiglip_search.search import Searcher
+
+
+def searcher_of(path: Path, rows, instances) -> Searcher:
+    gallery = gallery_of(path, rows, instances)
+    return Searcher(gallery, ByHand(), open_index(gallery))
+
+
+def of(patient, study, uri, pixels="", **attributes):
+    one = instance(uri, patient=patient, study=study, series=study and f"{study}1", **attributes)
+    return replace(one, pixel_digest=pixels or one.pixel_digest)
+
+
+ROWS = [[9, 1, 0], [9, 2, 0], [9, 3, 0], [9, 4, 0], [0, 0, 9], [9, 4, 0], [0, 9, 0]]
+INSTANCES = [
+    of("p1", "s1", "a1"),
+    of("p1", "s1", "a2"),
+    of("p1", "s2", "b1"),
+    of("p2", "s3", "c1", "same"),
+    of("p2", "s3", "c2"),
+    of("p3", "s4", "d1", "same"),
+    of(None, None, "e1"),
+]
+
+
+@pytest.fixture(scope="module")
+def searcher(tmp_path_factory):
+    return searcher_of(tmp_path_factory.mktemp("groups") / "g", ROWS, INSTANCES)
+
+
+def uris(hits):
+    return [hit.instance.uri for hit in hits]
+
+
+def test_each_group_has_one_hit_its_best_image(searcher):
+    assert uris(searcher.search("1 0 0", group_by="patient")) == ["a1", "c1", "e1"]
+    assert uris(searcher.search("1 0 0", group_by="study")) == ["a1", "b1", "c1", "e1"]
+    assert uris(searcher.search("1 0 0", group_by="series", top_k=2)) == ["a1", "b1"]
+    assert uris(searcher.search("0 0 1", group_by="patient", top_k=1)) == ["c2"]
+
+
+def test_images_of_equal_pixels_are_shown_once_and_counted(searcher):
+    hits = searcher.search("1 0 0")
+    assert uris(hits) == ["a1", "a2", "b1", "c1", "c2", "e1"]
+    assert [hit.count for hit in hits] == [1, 1, 1, 2, 1, 1]
+    (hit,) = searcher.search("1 0 0", where="patient = 'p3'")
+    assert (hit.instance.uri, hit.count) == ("d1", 1)
+
+
+def test_images_without_an_identifier_are_groups_of_their_own(tmp_path):
+    rows = [[1, 0, 0], [1, 1, 0], [0, 1, 0]]
+    lone = [of(None, None, "a"), of("", "", "b"), of(None, None, "c")]
+    assert uris(searcher_of(tmp_path / "g", rows, lone).search("1 0 0", group_by="patient")) == [
+        "a",
+        "b",
+        "c",
+    ]
+
+
+def test_the_count_of_a_group_is_of_its_images_that_fit_the_filter_and_stand_out(tmp_path):
+    # Many images about nothing, and two patients with three images each of what is asked for.
+    rng = np.random.default_rng(0)
+    noise = unit(np.c_[np.zeros(400), rng.standard_normal((400, 2)) + 9])
+    rows = [*noise, *[[9, 0, 0]] * 3, [0, 5, 5], *[[9, 0, 0]] * 3]
+    who = [*[f"q{n}" for n in range(400)], *["p1"] * 4, *["p2"] * 3]
+    instances = [of(patient, patient, f"{n}", year=2000 + n % 2) for n, patient in enumerate(who)]
+    searcher = searcher_of(tmp_path / "g", rows, instances)
+    hits = searcher.search("1 0 0", group_by="patient", top_k=3)
+    assert [(hit.instance.attributes.patient, hit.count) for hit in hits[:2]] == [("p1", 3), ("p2", 3)]
+    assert hits[2].count == 1
+    fitting = searcher.search("1 0 0", group_by="patient", where={"year": 2000}, top_k=2)
+    assert [(hit.instance.attributes.patient, hit.count) for hit in fitting] == [("p1", 2), ("p2", 2)]
+
+
+def test_a_stored_image_answers_with_other_patients_unless_told_otherwise(searcher):
+    found = searcher.search(like=[1])
+    assert uris(found) == ["c1", "e1", "c2"]
+    assert found.notes == ("left out: 2 more images of the same patient",)
+    assert uris(searcher.search(like=[1], other_patients=False)) == ["a2", "b1", "c1", "e1", "c2"]
+    # d1 has the same pixels, and another patient.
+    assert "d1" not in uris(searcher.search(like=[4], other_patients=False))
+    assert uris(searcher.search(like=[7], top_k=2)) == ["c1", "b1"]
+
+
+def test_a_stored_study_is_not_its_own_answer(searcher):
+    assert uris(searcher.search(study="s1")) == ["c1", "e1"]
+    assert uris(searcher.search(study="s1", other_patients=False)) == ["b1", "c1", "e1"]
+    with pytest.raises(InvalidQuery, match="no study 'nowhere'"):
+        searcher.search(study="nowhere")
+
+
+def test_a_query_file_leaves_its_patient_out_on_request(tmp_path):
+    file = pydicom.data.get_testdata_file("CT_small.dcm")
+    with open_image(file) as opened:
+        read = opened.read()
+    gallery = Gallery.create(tmp_path / "g", gallery_of(tmp_path / "other", [[1, 0, 0]]).meta)
+    patient = identifiers_for(gallery).attributes(Attributes(patient=read.attributes.patient)).patient
+    rows = unit([[1, 1, 1], [1, 1, 0.9], [1, 1, 0.8], [1, 1, 0.7]])
+    instances = [
+        of(patient, "s1", "own"),
+        of("other", "s2", "copy", pixel_digest(read.pixels)),
+        of("other", "s3", "other"),
+        of(None, None, "unknown"),
+    ]
+    with gallery.writer() as writer:
+        writer.commit(instances, [b""] * 4, rows, [])
+    searcher = Searcher(gallery, ByHand(), open_index(gallery))
+    assert len(searcher.search(images=[file])) == 4
+    # The copy is in the gallery, and so is the patient that the gallery gave it.
+    assert uris(searcher.search(images=[file], other_patients=True)) == ["unknown"]
+    bare = io.BytesIO()
+    nameless = pydicom.dcmread(file)
+    nameless.PatientID = ""
+    nameless.PixelData = (nameless.pixel_array[::-1].copy()).tobytes()
+    nameless.save_as(bare)
+    result = searcher.search(images=[bare.getvalue()], other_patients=True)
+    assert len(result) == 4
+    assert result.notes == ("the query's files name no patient: nothing is left out",)
+
+
+def test_a_case_is_scored_by_the_best_match_of_each_of_its_images(tmp_path):
+    rows = [[1, 0, 0], [0, 1, 0], [9, 8, 0], [9, 7, 0], [1, 0, 0.5], [0, 1, 0.5]]
+    studies = ["asked", "asked", "blur", "blur", "both", "both"]
+    instances = [of(study, study, f"{study}{n}") for n, study in enumerate(studies)]
+    searcher = searcher_of(tmp_path / "g", rows, instances)
+    hits = searcher.search(study="asked")
+    # Each image of "both" is as near to one image asked about as cos 26.6; those of "blur" lie between them.
+    assert [hit.instance.attributes.study for hit in hits] == ["both", "blur"]
+    cosines = unit(rows[:2]) @ unit(rows[2:]).T
+    expected = [cosines[:, 2:].max(axis=1).mean(), cosines[:, :2].max(axis=1).mean()]
+    assert [hit.score for hit in hits] == pytest.approx(expected, abs=1e-3)
+    # The mean of the two would find the blur.
+    assert searcher.search(like=[1, 2], top_k=1)[0].instance.attributes.study == "blur"
+    files = [png(picture(200, 0, 0)), png(picture(0, 200, 0))]
+    hits = searcher.search(images=files, as_case=True, where="study <> 'asked'")
+    assert [hit.instance.attributes.study for hit in hits] == ["both", "blur"]
+    assert searcher.search(images=files, where="study <> 'asked'")[0].instance.attributes.study == "blur"
+
+
+def random_searcher(path: Path, seed: int, images: int = 120) -> tuple[Searcher, np.ndarray, np.ndarray]:
+    """Make a gallery of coarse embeddings, so that scores tie; returns its rows and their groups."""
+    rng = np.random.default_rng(seed)
+    rows = unit(rng.integers(-2, 3, (images, 3)) + np.array([0.5, 0, 0]))
+    patients = rng.integers(0, 25, images)
+    studies = patients * 3 + rng.integers(0, 3, images)
+    pixels = np.arange(images)
+    shuffled = rng.permutation(images)
+    copies, originals = np.split(shuffled, [images // 5])
+    copied = rng.choice(originals, len(copies))
+    pixels[copies], rows[copies] = pixels[copied], rows[copied]
+    instances = [
+        of(f"p{patients[n]}", f"s{studies[n]}", f"{n}", f"x{pixels[n]}", year=2000 + n % 3)
+        for n in range(images)
+    ]
+    return searcher_of(path, rows, instances), unit(rows), np.stack([pixels, patients, studies])
+
+
+@pytest.fixture(scope="module")
+def galleries(tmp_path_factory):
+    return [random_searcher(tmp_path_factory.mktemp("random") / "g", seed) for seed in range(3)]
+
+
+def embedded(rows):
+    """Return unit rows, (n, 3) float32, as search has them, to the last bit: many scores tie but for it."""
+    rows = rows.astype(np.float64)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def ranked(gallery, queries, pixels, codes, allowed):
+    """Return the image_ids of the best image of each group by the mean of its best cosines, best first."""
+    # Of equal pixels the first one that may be a hit counts.
+    places = np.flatnonzero(allowed)
+    places = places[np.sort(np.unique(pixels[places], return_index=True)[1])]
+    stored = gallery.embeddings_of(places + 1).astype(np.float64)
+    cosines = queries.astype(np.float64) @ stored.T
+    best = []
+    for code in np.unique(codes[places]):
+        inside = np.flatnonzero(codes[places] == code)
+        score = cosines[:, inside].max(axis=1).mean()
+        nearest = inside[cosines[:, inside].mean(axis=0).astype(np.float32).argmax()]
+        best.append((-np.float32(score), places[nearest] + 1))
+    return [int(image_id) for _, image_id in sorted(best)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    which=st.integers(0, 2),
+    group=st.sampled_from(["image", "patient", "study"]),
+    year=st.sampled_from([None, 2001]),
+    query=st.tuples(*[st.integers(-3, 3)] * 3).filter(any),
+    size=st.integers(1, 40),
+)
+def test_pages_joined_are_the_one_long_answer_that_numpy_gives(galleries, which, group, year, query, size):
+    searcher, rows, columns = galleries[which]
+    text = " ".join(map(str, query))
+    where = None if year is None else {"year": year}
+    allowed = np.ones(len(rows), bool) if year is None else np.arange(len(rows)) % 3 == year - 2000
+    codes = columns[["image", "patient", "study"].index(group)]
+    expected = ranked(searcher.gallery, embedded(unit([query])), columns[0], codes, allowed)
+    whole = searcher.search(text, group_by=group, where=where, top_k=10**9)
+    assert [hit.instance.image_id for hit in whole] == expected
+    assert whole.cursor is None
+    pages, cursor = [], None
+    while not pages or cursor:
+        page = searcher.search(text, group_by=group, where=where, top_k=size, cursor=cursor)
+        pages += page
+        cursor = page.cursor
+    assert pages == list(whole)
+
+
+@settings(max_examples=40, deadline=None)
+@given(which=st.integers(0, 2), study=st.integers(0, 119), top_k=st.integers(1, 30))
+def test_cases_are_ranked_as_numpy_ranks_them(galleries, which, study, top_k):
+    searcher, _, (pixels, _, studies) = galleries[which]
+    asked = np.flatnonzero(studies == studies[study])
+    allowed = ~np.isin(pixels, pixels[asked])
+    queries = embedded(searcher.gallery.embeddings_of(asked + 1))
+    expected = ranked(searcher.gallery, queries, pixels, studies, allowed)[:top_k]
+    hits = searcher.search(study=f"s{studies[study]}", other_patients=False, top_k=top_k)
+    scores = {hit.instance.image_id: hit.score for hit in hits}
+    assert list(scores) == expected
+
+
+def test_a_cursor_expires_with_its_version_and_belongs_to_its_query(tmp_path):
+    searcher, *_ = random_searcher(tmp_path / "g", 9, 40)
+    cursor = searcher.search("1 0 0", top_k=3).cursor
+    for other in (
+        {"text": "0 1 0"},
+        {"text": "1 0 0", "where": "year > 0"},
+        {"text": "1 0 0", "without": ["0 1 0"]},
+    ):
+        with pytest.raises(InvalidQuery, match="of another query"):
+            searcher.search(**other, cursor=cursor)
+    with searcher.gallery.writer() as writer:
+        writer.commit([of("p", "s", "new")], [b""], unit([[1, 1, 1]]), [])
+    with pytest.raises(CursorExpired):
+        Searcher.open(searcher.gallery.path, ByHand()).search("1 0 0", cursor=cursor)
+
+
+def test_hits_below_the_relevance_asked_for_are_left_out(galleries):
+    searcher, *_ = galleries[0]
+    whole = searcher.search("1 0 0", top_k=999)
+    least = whole[20].relevance
+    kept = searcher.search("1 0 0", top_k=999, min_relevance=least)
+    assert list(kept) == [hit for hit in whole if hit.relevance >= least]
+    assert 20 < len(kept) < len(whole)
+    assert kept.cursor is None
+    assert list(searcher.search("1 0 0", min_relevance=99)) == []
+
+
+def test_several_queries_are_one_batch_and_answer_as_each_alone(galleries):
+    searcher, _, (_, _, studies) = galleries[1]
+    study = f"s{studies[0]}"
+    queries = [
+        Query("1 0 0"),
+        Query("0 1 0 without 1 0 0", where={"year": 2001}, top_k=3),
+        Query("1 0 0", images=[picture(0, 0, 200)], group_by="patient"),
+        Query(study=study),
+        Query("1 1 0", where={"year": 2001}),
+    ]
+    alone = [searcher.search_all([query])[0] for query in queries]
+    searcher.encoder.calls.clear()
+    searched = []
+    search = searcher.index.search
+
+    class Counting:
+        def search(self, queries, top_k, allowed=None):
+            searched.append(len(queries))
+            return search(queries, top_k, allowed)
+
+    counting = Searcher(searcher.gallery, searcher.encoder, Counting())
+    assert counting.search_all(queries) == alone
+    assert searcher.encoder.calls == [3, 1]
+    assert searched[0] == (studies == studies[0]).sum() + 2
+    assert counting.search_all([]) == []
+    with pytest.raises(InvalidQuery, match="query 2 of 2: no study 'x'"):
+        counting.search_all(["1 0 0", Query(study="x")])
