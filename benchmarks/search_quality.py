@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.search_quality_queries import FOREIGN, Negation, Truth, names_of, negations
 from indexer.pipeline import index_archives
-from medsiglip_search.demo.findings import BY_CODE, MODALITIES
+from medsiglip_search.demo.findings import BY_CODE, MODALITIES, Modality
 from medsiglip_search.demo.journey import make_archive
 from medsiglip_search.encoders import Encoder, load_encoder
 from medsiglip_search.gallery import Gallery
@@ -34,6 +34,8 @@ UNSEEN_SEEDS = (401, 502, 603)
 IMAGES, K = 600, 10
 HARD = 0.7
 """A text is hard when a smaller share of its first ten hits is right if the encoder takes it as it is."""
+
+HARD_ONES = "hard ones"
 
 FEWEST_BOTH = 3
 """Images with both findings from which on a gallery is made in which they are as many as those with one."""
@@ -52,17 +54,22 @@ class Figure:
         bound = ""
         if self.at_least is not None:
             bound = f"at least {self.at_least:.2f}  {'holds' if self.value >= self.at_least else 'MISSED'}"
-        return f"{self.name:66}{self.value:7.3f}  of {self.queries:5}  {bound}".rstrip()
+        return f"{self.name:90}{self.value:7.3f}  of {self.queries:5}  {bound}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """What share of the first hits of a query is right: as search takes it, and as the encoder alone does."""
+    """What share of the first hits of a query is right.
+
+    ours: as search takes it. plain: as the encoder alone understands it. deaf: as an encoder does that does
+    not hear a "no": this one, given the text without it.
+    """
 
     kind: str
     text: str
     ours: float
     plain: float
+    deaf: float
 
 
 def main() -> None:
@@ -88,6 +95,8 @@ def measure(seeds: Sequence[int], folder: Path, scratch: Path) -> list[Figure]:
     present: list[float] = []
     absent: list[float] = []
     foreign: list[float] = []
+    present_of_one: list[float] = []
+    absent_of_one: list[float] = []
     for seed in seeds:
         gallery = _gallery(folder / f"s{seed}", seed, encoder)
         searcher = Searcher(gallery, encoder, open_index(gallery))
@@ -96,12 +105,19 @@ def measure(seeds: Sequence[int], folder: Path, scratch: Path) -> list[Figure]:
         balanced += _balanced(searcher, truth)
         cases += _cases(searcher, truth)
         foreign += [_best(result) for result in searcher.search_all(FOREIGN)]
-        for with_answer, without_answer in _relevances(searcher, truth, scratch / f"without-{seed}"):
-            present += with_answer
-            absent += without_answer
+        for modality in MODALITIES:
+            place = scratch / f"{seed}-{modality.code}"
+            answered, missed = _relevances(searcher, truth, modality, place)
+            present += answered
+            absent += missed
+            one = _part(gallery, truth.modalities == modality.code, place / "one")
+            of_one = Searcher(one, encoder, open_index(one))
+            answered, missed = _relevances(of_one, Truth.of(one), modality, place / "of-one")
+            present_of_one += answered
+            absent_of_one += missed
     return [
-        *_of_negations("the archive as it is", stored),
-        *_of_negations("as many with both findings as with one", balanced),
+        *_of_negations("archive as it is", stored),
+        *_of_negations("as many with both as with A alone", balanced),
         Figure("similar cases: P@10", mean(cases), len(cases), 0.9),
         Figure(
             "relevance: AUC, finding in the gallery or taken out", _auc(present, absent), len(absent), 0.95
@@ -110,6 +126,11 @@ def measure(seeds: Sequence[int], folder: Path, scratch: Path) -> list[Figure]:
             "relevance: AUC, finding in the gallery or foreign text", _auc(present, foreign), len(foreign)
         ),
         Figure("relevance: AUC, both", _auc(present, absent + foreign), len(absent + foreign), 0.95),
+        Figure(
+            "relevance: AUC, galleries of one modality, finding in it or taken out",
+            _auc(present_of_one, absent_of_one),
+            len(absent_of_one),
+        ),
         Figure("said to match, finding in the gallery", _share(present), len(present)),
         Figure("said to match, finding taken out", _share(absent), len(absent)),
         Figure("said to match, foreign text", _share(foreign), len(foreign)),
@@ -134,8 +155,9 @@ def _precisions(
     where = None if kept is None else {"image_id": truth.image_ids[kept].tolist()}
     asked = [each for each in asked if truth.fits(each).any()]
     ways = [
-        searcher.search_all([Query(each.text, where=where, negation=negation) for each in asked])
-        for negation in (True, False)
+        searcher.search_all([Query(each.text, where=where) for each in asked]),
+        searcher.search_all([Query(each.text, where=where, negation=False) for each in asked]),
+        searcher.search_all([Query(each.without_no, where=where, negation=False) for each in asked]),
     ]
     return [
         Precision(
@@ -186,33 +208,31 @@ def _cases(searcher: Searcher, truth: Truth) -> list[float]:
     return precisions
 
 
-def _relevances(searcher: Searcher, truth: Truth, scratch: Path) -> list[tuple[list[float], list[float]]]:
-    """Return for each finding the relevances of its wordings' best hits, with its images and without them."""
-    relevances = []
-    for modality in MODALITIES:
-        for finding in modality.findings:
-            shows = truth.shows(finding.name)
-            if not shows.any():
-                continue
-            texts = [text for text in names_of(finding) if not _has_side(text) or truth.shows(text).any()]
-            bare = _without(searcher.gallery, ~shows, scratch / finding.name.replace(" ", "_"))
-            poorer = Searcher(bare, searcher.encoder, open_index(bare))
-            relevances.append(
-                (
-                    [_best(result) for result in searcher.search_all(texts)],
-                    [_best(result) for result in poorer.search_all(texts)],
-                )
-            )
-    return relevances
+def _relevances(
+    searcher: Searcher, truth: Truth, modality: Modality, scratch: Path
+) -> tuple[list[float], list[float]]:
+    """Return what relevance each wording's best hit has, as it is and with the finding's images taken out."""
+    answered: list[float] = []
+    missed: list[float] = []
+    for finding in modality.findings:
+        shows = truth.shows(finding.name)
+        if not shows.any():
+            continue
+        texts = [text for text in names_of(finding) if not _has_side(text) or truth.shows(text).any()]
+        bare = _part(searcher.gallery, ~shows, scratch / finding.name.replace(" ", "_"))
+        poorer = Searcher(bare, searcher.encoder, open_index(bare))
+        answered += [_best(result) for result in searcher.search_all(texts)]
+        missed += [_best(result) for result in poorer.search_all(texts)]
+    return answered, missed
 
 
 def _has_side(text: str) -> bool:
     return text.startswith(("left ", "right "))
 
 
-def _without(gallery: Gallery, kept: np.ndarray, path: Path) -> Gallery:
+def _part(gallery: Gallery, kept: np.ndarray, path: Path) -> Gallery:
     """Make a gallery of some of the images of another."""
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     image_ids = gallery.select(None)[kept]
     smaller = Gallery.create(path, gallery.meta)
     with smaller.writer() as writer:
@@ -227,17 +247,23 @@ def _best(result: Result) -> float:
 
 
 def _of_negations(where: str, precisions: Sequence[Precision]) -> list[Figure]:
-    figures = []
-    for kind in dict.fromkeys(each.kind for each in precisions):
-        of_kind = [each for each in precisions if each.kind == kind]
-        ours, plain = (mean(values) for values in zip(*((e.ours, e.plain) for e in of_kind), strict=True))
-        figures.append(Figure(f"{kind}, {where}: P@10 (plain text {plain:.3f})", ours, len(of_kind)))
-    hard = [each for each in precisions if each.plain < HARD]
-    if hard:
-        plain = mean(each.plain for each in hard)
-        name = f"hard ones, {where}: P@10 (plain text {plain:.3f})"
-        figures.append(Figure(name, mean(each.ours for each in hard), len(hard), 0.9))
-    return figures
+    groups = {f"{kind}, {where}": [e for e in precisions if e.kind == kind] for kind in _kinds(precisions)}
+    groups[f"all, {where}"] = list(precisions)
+    groups[f"{HARD_ONES}, {where}"] = [each for each in precisions if each.plain < HARD]
+    return [
+        Figure(
+            f"{name}: P@10 (plain {mean(e.plain for e in each):.3f}, deaf {mean(e.deaf for e in each):.3f})",
+            mean(e.ours for e in each),
+            len(each),
+            0.9 if name.startswith(HARD_ONES) else None,
+        )
+        for name, each in groups.items()
+        if each
+    ]
+
+
+def _kinds(precisions: Sequence[Precision]) -> list[str]:
+    return list(dict.fromkeys(each.kind for each in precisions))
 
 
 def _auc(present: Sequence[float], absent: Sequence[float]) -> float:

@@ -1,5 +1,6 @@
 """The questions that `benchmarks.search_quality` asks of a synthetic archive, by rule from its findings."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -42,6 +43,11 @@ class Negation:
     modality: Modality
     present: Finding | None
     absent: tuple[Finding, ...]
+
+    @property
+    def without_no(self) -> str:
+        """The text as an encoder hears it that heeds no "no"."""
+        return " ".join(re.sub(r"\b(no|without|or)\b", " ", self.text).split())
 
 
 @dataclass(frozen=True, slots=True)

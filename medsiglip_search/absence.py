@@ -7,6 +7,9 @@ import numpy as np
 ABSENT_WEIGHT = 0.5
 """How much what must be absent counts beside what must be present, in spreads of their scores."""
 
+ABSENT_ALONE_WEIGHT = 1.0
+"""The same where nothing is said to be present, and the typical picture stands for it."""
+
 KIND_SHARE = 0.05
 """The share of the sample that tells in what kind of picture something would be seen."""
 
@@ -14,10 +17,13 @@ NO_SPREAD = 1e-6
 """A standard deviation of cosines that is rounding."""
 
 
-def present_minus_absent(present: np.ndarray, absent: Sequence[np.ndarray], sample: np.ndarray) -> np.ndarray:
+def present_minus_absent(
+    present: np.ndarray, absent: Sequence[np.ndarray], sample: np.ndarray, weight: float = ABSENT_WEIGHT
+) -> np.ndarray:
     """Return a (D,) query, of any length, that scores high where `present` does and `absent` does not.
 
-    present: (D,); absent: (D,) each; sample: (N, D), embeddings that tell how the scores of both spread.
+    present: (D,). absent: (D,) each, at least one. sample: (N, D), embeddings that tell how the scores of
+    both spread. weight: how much all that is absent counts.
     The score of a present text also rises with what the absent text has in common with it, the modality above
     all. So of each absent text only what the present one does not foretell counts (the residual of a linear
     regression over the sample), and each in units of its own spread: a text whose cosines differ little
@@ -25,11 +31,10 @@ def present_minus_absent(present: np.ndarray, absent: Sequence[np.ndarray], samp
     """
     scores = sample @ present
     query = present / _spread(scores)
-    weight = ABSENT_WEIGHT / len(absent) ** 0.5 if len(absent) else 0.0
     for each in absent:
         unwanted = sample @ each
         foretold = max(_slope(scores, unwanted), 0.0)
-        query = query - weight * (each - foretold * present) / _spread(unwanted)
+        query = query - weight / len(absent) ** 0.5 * (each - foretold * present) / _spread(unwanted)
     return query
 
 

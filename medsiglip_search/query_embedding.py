@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from medsiglip_search import filters
-from medsiglip_search.absence import present_minus_absent, typical
+from medsiglip_search.absence import ABSENT_ALONE_WEIGHT, present_minus_absent, typical
 from medsiglip_search.encoders import Encoder
 from medsiglip_search.errors import InvalidQuery, Unreadable
 from medsiglip_search.gallery import Gallery
@@ -185,19 +185,19 @@ class QueryEmbedder:
         self, parts: Sequence[tuple[float, np.ndarray]], absent: Sequence[np.ndarray], notes: list[str]
     ) -> np.ndarray:
         """Return the (D,) float32 unit embedding of parts that are averaged, less what must be absent."""
-        present = None
+        sample = self._sample.embeddings
         if parts:
             weights = np.array([weight for weight, _ in parts])
-            present = _unit(weights @ np.stack([row for _, row in parts]).astype(np.float64))
-        elif len(self._sample.embeddings):
-            kind = typical(absent, self._sample.embeddings, self._sample.modalities)
+            row = _unit(weights @ np.stack([row for _, row in parts]).astype(np.float64))
+            if absent:
+                row = present_minus_absent(row, absent, sample)
+        elif len(sample):
             notes.append("nothing is said to be present: pictures of the same modality are looked for")
-            present = _unit(kind.astype(np.float64))
-        if not absent and present is not None:
-            return present.astype(np.float32)
-        if present is None:
-            return _unit(-np.mean(absent, axis=0)).astype(np.float32)
-        return _unit(present_minus_absent(present, absent, self._sample.embeddings)).astype(np.float32)
+            kind = _unit(typical(absent, sample, self._sample.modalities).astype(np.float64))
+            row = present_minus_absent(kind, absent, sample, ABSENT_ALONE_WEIGHT)
+        else:
+            row = -np.sum(absent, axis=0)
+        return _unit(row).astype(np.float32)
 
 
 @contextmanager

@@ -1,0 +1,186 @@
+"""What can be asked, and what is made of it."""
+
+import numpy as np
+import pytest
+from by_hand import ByHand, picture, png
+from galleries import gallery_of, instance, unit
+
+from medsiglip_search.errors import InvalidQuery
+from medsiglip_search.index import open_index
+from medsiglip_search.queries import Image, Like, Query, Study, Text
+from medsiglip_search.search import Searcher
+
+ROWS = [[1, 0, 0.1], [1, 1, 0], [0, 1, 0], [0, 0, 1], [0.1, 0.1, 1]]
+NAMES = ["a", "ab", "b", "c", "c2"]
+
+
+@pytest.fixture(scope="module")
+def searcher(tmp_path_factory):
+    instances = [
+        instance(name, modality="CT" if name[0] == "c" else "CR", study=name, year=2020 + number)
+        for number, name in enumerate(NAMES)
+    ]
+    gallery = gallery_of(tmp_path_factory.mktemp("queries") / "g", ROWS, instances)
+    return Searcher(gallery, ByHand(), open_index(gallery))
+
+
+def uris(hits):
+    return [hit.instance.uri for hit in hits]
+
+
+def test_a_result_is_a_sequence_of_its_hits(searcher):
+    result = searcher.search("1 0 0", top_k=3)
+    assert len(result) == 3
+    assert list(result) == [result[0], result[1], result[-1]]
+    assert result[:2] == result.hits[:2]
+    assert result[1] in result
+
+
+def test_what_is_negated_is_scored_as_absent(searcher):
+    assert uris(searcher.search("1 0.9 0", top_k=1)) == ["ab"]
+    for query in (
+        {"text": "1 0 0 without 0 1 0"},
+        {"text": "1 0 0, no 0 1 0"},
+        {"text": "1 0 0", "without": ["0 1 0"]},
+        {"like": [1], "without": ["0 1 0"], "other_patients": False, "parts": [Text("1 0 0")]},
+    ):
+        hits = searcher.search(**query)
+        assert uris(hits)[-2:] in (["ab", "b"], ["c2", "b"], ["c", "b"]), query
+        assert hits.notes == ("taken as absent: 0 1 0",)
+    scores = {hit.instance.uri: hit.score for hit in searcher.search("1 0 0 without 0 1 0")}
+    plain = {hit.instance.uri: hit.score for hit in searcher.search("1 0 0")}
+    assert scores["a"] - scores["ab"] > plain["a"] - plain["ab"] + 0.2
+
+
+def test_negation_can_be_switched_off(searcher):
+    with pytest.raises(ValueError, match="without"):  # the encoder gets the words, and knows only numbers
+        searcher.search("1 0 0 without 0 1 0", negation=False)
+
+
+def test_a_query_of_what_is_absent_alone_asks_for_pictures_of_its_modality(searcher):
+    result = searcher.search("no 0 1 0")
+    assert uris(result)[0] == "a"
+    assert uris(result)[-1] != "a"
+    assert result.matches
+    assert "pictures of the same modality" in result.notes[1]
+    assert uris(searcher.search(without=["0 0 1"]))[:2] == ["c2", "c"]
+
+
+def test_so_many_absent_things_are_heeded_and_no_more(searcher):
+    text = "1 0 0" + "".join(f", no 0 1 {number}" for number in range(20))
+    assert searcher.search(text).notes[1] == "left out: 4 more things that must be absent"
+
+
+def test_weights_say_how_much_a_part_counts(searcher):
+    parts = [Text("1 0 0", 3), Image(picture(0, 200, 0), weight=1), Like(4, 0.5)]
+    query = 3 * np.array([1, 0, 0]) + [0, 1, 0] + 0.5 * unit([ROWS[3]])[0]
+    expected = unit(ROWS) @ (query / np.linalg.norm(query))
+    for hit in searcher.search(parts=parts):
+        assert hit.score == pytest.approx(expected[hit.instance.image_id - 1], abs=1e-3)
+
+
+def test_a_study_can_be_asked_about_together_with_a_text(searcher):
+    assert uris(searcher.search(parts=[Study("b"), Text("0 0 1", 9)], top_k=1)) == ["c2"]
+    assert uris(searcher.search(parts=[Study("b", 9), Text("0 0 1", 1)], top_k=1)) == ["ab"]
+
+
+def test_a_region_of_a_picture_is_asked_about(searcher):
+    pixels = np.zeros((4, 8, 3), np.uint8)
+    pixels[:, :6, 2] = 200
+    pixels[1:3, 6:, 1] = 200
+    assert uris(searcher.search(images=[pixels], top_k=1)) == ["c2"]
+    for image in (pixels, png(pixels)):
+        assert uris(searcher.search(images=[Image(image, (6, 1, 8, 3))], top_k=1)) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "region", [(0, 0, 9, 4), (0, 0, 8, 5), (-1, 0, 4, 4), (4, 0, 4, 4), (5, 0, 4, 4), (0, 3, 4, 3), (0, 0, 4)]
+)
+def test_a_region_that_is_not_in_the_picture_is_refused(searcher, region):
+    with pytest.raises(InvalidQuery, match=r"give x0, ?y0, ?x1, ?y1"):
+        searcher.search(images=[Image(np.ones((4, 8, 3), np.uint8), region)])
+
+
+def test_ten_thousand_words_are_one_query(tmp_path):
+    class Counting(ByHand):
+        def embed_texts(self, texts):
+            assert max(map(len, texts)) > 10_000
+            return super().embed_texts(["1 0 0"] * len(texts))
+
+    gallery = gallery_of(tmp_path / "g", ROWS)
+    hits = Searcher(gallery, Counting(), open_index(gallery)).search("word " * 10_000, top_k=1)
+    assert uris(hits) == ["0.png"]
+
+
+def test_values_of_columns_are_a_filter(searcher):
+    for where, expected in (
+        ({"modality": "CT"}, ["c", "c2"]),
+        ({"modality": "CR", "year": [2020, 2022, 1999]}, ["a", "b"]),
+        ({"year": np.int64(2021)}, ["ab"]),
+        ({"patient": None, "modality": "CT"}, ["c", "c2"]),
+        ({"modality": ["CT", None]}, ["c", "c2"]),
+        ({"modality": []}, []),
+        ({"uri": "a' OR '1' = '1"}, []),
+        ({"uri": ["x", "b') OR (1 = 1"]}, []),
+    ):
+        assert sorted(uris(searcher.search("1 0 0", where=where))) == expected, where
+
+
+def test_an_entry_of_a_list_column_is_a_filter(tmp_path):
+    flagged = [instance("a", flags=("window_fallback", "x")), instance("b", flags=("x",)), instance("c")]
+    gallery = gallery_of(tmp_path / "g", ROWS[:3], flagged)
+    searcher = Searcher(gallery, ByHand(), open_index(gallery))
+    assert uris(searcher.search("1 0 0", where={"flags": "window_fallback"})) == ["a"]
+    assert uris(searcher.search("1 0 0", where={"flags": ["window_fallback", "x"]})) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("where", "problem"),
+    [
+        ({"sex": "F"}, "no column sex. Columns: image_id, "),
+        ({"embedding": 1}, "no column embedding"),
+        ({'modality" = "modality': 1}, "no column"),
+        ({}, "names no column"),
+        ({"year": float("nan")}, "year is to be nan"),
+        ({"year": {"a": 1}}, "year is to be"),
+        ({"year": True}, "year is to be True"),
+    ],
+)
+def test_values_that_cannot_be_a_filter_are_refused(searcher, where, problem):
+    with pytest.raises(InvalidQuery, match=f"filter: .*{problem}"):
+        searcher.search("1 0 0", where=where)
+
+
+def test_a_filter_is_read_once_while_it_is_repeated(searcher, monkeypatch):
+    asked = []
+    select = searcher.gallery.select
+    monkeypatch.setattr(searcher.gallery, "select", lambda where: asked.append(where) or select(where))
+    for _ in range(3):
+        searcher.search("1 0 0", where="year > 2020")
+    assert asked == ["year > 2020"]
+    for number in range(9):
+        searcher.search("1 0 0", where=f"year > {number}")
+    searcher.search("1 0 0", where="year > 2020")
+    assert asked.count("year > 2020") == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ({"text": "1 0 0", "top_k": 2.5}, "top_k is 2.5; give a whole number"),
+        ({"text": "1 0 0", "group_by": "sex"}, "group_by is 'sex'; use image, patient, study, series"),
+        ({"text": "1 0 0", "min_relevance": float("nan")}, "min_relevance is nan"),
+        ({"text": "1 0 0", "without": [" "]}, "text is empty"),
+        ({"like": ["a"]}, "an image id is 'a'"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused(query, problem):
+    with pytest.raises(InvalidQuery, match=problem):
+        Query(**query)
+
+
+@pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf")])
+def test_a_weight_is_above_zero(weight):
+    for part in (Text, Image, Like, Study):
+        with pytest.raises(InvalidQuery, match="a weight is"):
+            part("x", weight=weight)
