@@ -1,9 +1,9 @@
 from medsiglip_search.explain import Support
 from medsiglip_search.explain.evidence import EvidenceExplainer
-from medsiglip_search.records import Attributes, Hit, Instance
+from medsiglip_search.records import Attributes, Hit, Instance, Result
 
 
-def hit(rank: int, findings: str | None, patient: str = "p1", relevance: float = 3.0) -> Hit:
+def hit(rank: int, findings: str | None, patient: str = "p1", relevance: float = 9.0) -> Hit:
     sidecar = {} if findings is None else {"findings": findings}
     instance = Instance(
         rank,
@@ -38,8 +38,14 @@ def test_hits_that_do_not_agree_are_a_warning():
 
 
 def test_a_best_hit_that_does_not_stand_out_is_a_warning():
-    (warning,) = EvidenceExplainer().explain("x", [hit(1, "a", relevance=0.4)]).warnings
+    (warning,) = EvidenceExplainer().explain("x", [hit(1, "a", relevance=5.9)]).warnings
     assert "perhaps nothing here matches" in warning
+
+
+def test_a_result_says_itself_whether_it_matches():
+    for matches in (True, False):
+        result = Result((hit(1, "a", relevance=0.4 if matches else 99.0),), matches)
+        assert bool(EvidenceExplainer().explain("x", result).warnings) is not matches
 
 
 def test_no_hits_are_explained_too():

@@ -44,7 +44,7 @@ def contact_sheet(heading: str, rows: Sequence[Row]) -> Image.Image:
             left += CELL + GAP
         for hit, thumbnail, right in zip(row.hits, row.thumbnails, row.right, strict=True):
             findings = str(hit.instance.sidecar.get("findings") or "normal").replace(";", ", ")
-            caption = (f"{hit.rank}.  score {hit.score:.2f}  +{hit.relevance:.1f} sd", findings)
+            caption = (f"{hit.rank}.  score {hit.score:.2f}  relevance {hit.relevance:.1f}", findings)
             picture = Image.open(io.BytesIO(thumbnail))
             _cell(sheet, draw, picture, left, top + TITLE, RIGHT if right else WRONG, caption)
             left += CELL + GAP

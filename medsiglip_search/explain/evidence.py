@@ -4,13 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from medsiglip_search.explain import Explanation, Support
-from medsiglip_search.records import Hit
+from medsiglip_search.records import Hit, Result
+from medsiglip_search.relevance import MATCH
 
 AGREEMENT = 0.6
 """The share of hits from which on they are said to agree."""
-
-WEAK_RELEVANCE = 1.0
-"""Standard deviations above the gallery's background below which a best hit is called no match."""
 
 
 class EvidenceExplainer:
@@ -33,7 +31,7 @@ class EvidenceExplainer:
         best = hits[0]
         sentences = [
             f'The best of {len(hits)} hit{"s" * (len(hits) > 1)} for "{query}" scores {best.score:.2f}, '
-            f"{best.relevance:.1f} standard deviations above the rest of the gallery."
+            f"with a relevance of {best.relevance:.1f}."
         ]
         if supports:
             named = ", ".join(
@@ -58,8 +56,8 @@ class EvidenceExplainer:
         self, hits: Sequence[Hit], recorded: Sequence[Hit], supports: Sequence[Support]
     ) -> list[str]:
         warnings = []
-        if hits[0].relevance < WEAK_RELEVANCE:
-            warnings.append("The best hit hardly stands out from the gallery: perhaps nothing here matches.")
+        if not (hits.matches if isinstance(hits, Result) else hits[0].relevance >= MATCH):
+            warnings.append("The best hit does not stand out from the gallery: perhaps nothing here matches.")
         if len(recorded) < len(hits):
             warnings.append(f"{len(hits) - len(recorded)} of {len(hits)} hits have no recorded findings.")
         if supports and supports[0].hits < AGREEMENT * len(recorded):
