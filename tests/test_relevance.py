@@ -97,3 +97,10 @@ def test_a_gallery_of_a_few_images_cannot_tell_and_does_not_warn(tmp_path):
     assert Searcher(few, ByHand(), open_index(few)).search("1 0 0").matches
     enough = gallery_of(tmp_path / "enough", [*rows, [0, 0, 1]])
     assert not Searcher(enough, ByHand(), open_index(enough)).search("1 0 0").matches
+
+
+def test_a_query_of_what_is_absent_alone_is_answered_by_whatever_is_left(tmp_path):
+    gallery = gallery_of(tmp_path / "g", unit(np.random.default_rng(0).standard_normal((60, 3))))
+    result = Searcher(gallery, ByHand(), open_index(gallery)).search("no 0 1 0")
+    assert result[0].relevance < MATCH
+    assert result.matches

@@ -159,6 +159,16 @@ def test_a_case_is_scored_by_the_best_match_of_each_of_its_images(tmp_path):
     assert searcher.search(images=files, where="study <> 'asked'")[0].instance.attributes.study == "blur"
 
 
+def test_a_case_finds_a_study_that_is_far_down_the_list_of_each_of_its_images(tmp_path):
+    # Sixty studies are nearer to one of the two images asked about, and far from the other.
+    near = [[9, -1, number] for number in np.linspace(0, 1, 30)] + [[-1, 9, n] for n in np.linspace(0, 1, 30)]
+    rows = [[1, 0, 0], [0, 1, 0], *near, [6, 5, 0]]
+    studies = ["asked", "asked", *[f"near{n}" for n in range(60)], "between"]
+    instances = [of(study, study, f"{n}") for n, study in enumerate(studies)]
+    hits = searcher_of(tmp_path / "g", rows, instances).search(study="asked", top_k=1)
+    assert [hit.instance.attributes.study for hit in hits] == ["between"]
+
+
 def random_searcher(path: Path, seed: int, images: int = 120) -> tuple[Searcher, np.ndarray, np.ndarray]:
     """Make a gallery of coarse embeddings, so that scores tie; returns its rows and their groups."""
     rng = np.random.default_rng(seed)
@@ -253,6 +263,11 @@ def test_a_cursor_expires_with_its_version_and_belongs_to_its_query(tmp_path):
     ):
         with pytest.raises(InvalidQuery, match="of another query"):
             searcher.search(**other, cursor=cursor)
+    red, green = png(picture(200, 0, 0)), png(picture(0, 200, 0))
+    of_red = searcher.search(images=[red], top_k=3).cursor
+    assert searcher.search(images=[red], top_k=3, cursor=of_red)[0].rank == 4
+    with pytest.raises(InvalidQuery, match="of another query"):
+        searcher.search(images=[green], cursor=of_red)
     with searcher.gallery.writer() as writer:
         writer.commit([of("p", "s", "new")], [b""], unit([[1, 1, 1]]), [])
     with pytest.raises(CursorExpired):
