@@ -184,7 +184,7 @@ class Gallery:
         """Return image_ids, (N,) int64 ascending, and embeddings, (N, D) float16, of the rows that fit."""
         ids = self.select(where)
         if where is not None:
-            return ids, self._stored(ids)
+            return ids, self.stored_embeddings_of(ids)
         embeddings = np.empty((len(ids), self.meta.dim), np.float16)
         start = 0
         for batch in self.embedding_batches():
@@ -196,6 +196,14 @@ class Gallery:
         """Yield all embeddings in the order of `select(None)`, as (n, D) float16."""
         for batch in self._images.batches(["embedding"]):
             yield self._matrix(batch["embedding"])
+
+    def row_times(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return image_ids, (N,) int64 ascending, and when each row was stored, (N,) int64 microseconds.
+
+        The two together name a row for good: what they name never changes, in no version and no copy.
+        """
+        stored = self._images.read(["indexed_at"])["indexed_at"]
+        return self._all_ids(), stored.cast(pa.int64()).to_numpy()
 
     def cell_batches(self, *columns: str) -> Iterator[tuple[list[Value], ...]]:
         """Yield the cells of these columns, a list each, in the order of `select(None)`."""
@@ -220,7 +228,11 @@ class Gallery:
 
     def embeddings_of(self, image_ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return (N, D) float32 embeddings in the order asked. Raises InvalidQuery for an unknown id."""
-        return self._stored(image_ids).astype(np.float32)
+        return self.stored_embeddings_of(image_ids).astype(np.float32)
+
+    def stored_embeddings_of(self, image_ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return (N, D) float16 embeddings in the order asked. Raises InvalidQuery for an unknown id."""
+        return self._matrix(self._rows(image_ids, ["embedding"])["embedding"].combine_chunks())
 
     def instances(self, image_ids: Sequence[int] | np.ndarray) -> list[Instance]:
         """Return the rows in the order asked. Raises InvalidQuery for an unknown id."""
@@ -319,9 +331,6 @@ class Gallery:
             raise InvalidQuery(f"{self.path}: no image {asked[~known][0]}. Take an id from one of its hits")
         places = np.searchsorted(ids, asked)
         return self._images.take(places, columns)
-
-    def _stored(self, image_ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        return self._matrix(self._rows(image_ids, ["embedding"])["embedding"].combine_chunks())
 
     def _matrix(self, embeddings: pa.FixedSizeListArray) -> np.ndarray:
         return embeddings.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.meta.dim)

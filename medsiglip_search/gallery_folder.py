@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
@@ -28,7 +29,7 @@ from medsiglip_search.table_files import FOLDERS, HINT, HOW_TO_RESTORE, VERSIONS
 
 META, IMAGES, REJECTED = "gallery.json", "images.lance", "rejected.lance"
 INDEX, SECRET_KEY, LOCK, RUNS = "index", "secret.key", "writer.lock", "runs"
-INDEX_LOCK = "index/lock"
+INDEX_LOCK, INDEXED = "index/lock", "index/rows.ids"
 TABLES = (IMAGES, REJECTED)
 HINTS = tuple(f"{table}/{VERSIONS}/{HINT}" for table in TABLES)
 
@@ -169,7 +170,7 @@ def remove_wrong_hints(path: Path) -> None:
 def _content(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
@@ -196,6 +197,12 @@ def usage(path: Path) -> tuple[int, int]:
             except FileNotFoundError:  # replaced by a writer in between
                 continue
     return count, size
+
+
+def indexed_ids(path: Path) -> np.ndarray:
+    """Return the ids of the images whose embeddings the index has on the disk, (N,) int64."""
+    content = _content(path / INDEXED) or b""
+    return np.frombuffer(content[: len(content) // 16 * 16], np.int64)[::2]
 
 
 def remove_index(path: Path) -> None:

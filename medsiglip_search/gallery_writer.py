@@ -167,12 +167,18 @@ class GalleryWriter:
     def compact(self, keep: timedelta = VERSIONS_KEPT) -> Compaction:
         """Write fewer, larger files, and remove the versions that are older than `keep`.
 
-        A reader of a removed version gets GalleryOutdated. A purge that is due is done too. Raises
-        GalleryDamaged for files that are not as they were written, before any of them is written anew.
+        A reader of a removed version gets GalleryOutdated. An index that has rows which are gone is removed.
+        A purge that is due is done too. Raises GalleryDamaged for files that are not as they were written,
+        before any of them is written anew.
         """
         if self.gallery.is_purge_due:
             return self.purge()
-        return self._compacted(keep, lambda table, check: table.compacted(_COMPACT_ROWS, check))
+        compaction = self._compacted(keep, lambda table, check: table.compacted(_COMPACT_ROWS, check))
+        path = self.gallery.path
+        if not np.isin(gallery_folder.indexed_ids(path), self.gallery.select(None)).all():
+            with gallery_folder.writing(path):
+                gallery_folder.remove_index(path)
+        return compaction
 
     def purge(self) -> Compaction:
         """Remove from the disk whatever is not in the newest version: rows, old versions, the index.

@@ -1,10 +1,11 @@
 """Is a gallery as its writers left it: each file, and then each row."""
 
-import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from medsiglip_search import checksums, gallery_folder, locks, row_checks, soundness
 from medsiglip_search.checksums import FILES, Listed
@@ -18,7 +19,7 @@ DELETE_INDEX = f"Delete {INDEX}/: it is derived, and the next search makes it an
 REMOVE = "Remove it if nobody needs it"
 
 PURGE_DUE = "images were deleted for good and are still on the disk; compact finishes that"
-STALE_INDEX = "the index is of another version; the next search makes it anew"
+GONE_INDEXED = "the index has embeddings of images that are gone; compact removes them from the disk"
 LAGS = "does not name the newest version"
 UNFINISHED = "a writer is at work, or was ended in the middle of a change; the next index run settles that"
 
@@ -169,7 +170,7 @@ def _index_damage(folder: Path) -> Mapping[str, str]:
 
 
 def _rows(path: Path, tables: Collection[str]) -> tuple[int, list[Problem], list[str]]:
-    """Return how many images these sound tables hold, what is wrong with rows, and whether the index fits."""
+    """Return how many images these sound tables hold, what is wrong with rows, and what is to be removed."""
     try:
         gallery = Gallery.open(path)
         count, faults = row_checks.image_faults(gallery) if IMAGES in tables else (0, {})
@@ -177,7 +178,7 @@ def _rows(path: Path, tables: Collection[str]) -> tuple[int, list[Problem], list
         faults = row_checks.rejected_faults(gallery) if REJECTED in tables else {}
         problems += [_of_rows("rejected row", rows, f"has {fault}") for fault, rows in faults.items()]
         is_purge_due = gallery.is_purge_due and not locks.is_held(path / LOCK)
-        notices = {STALE_INDEX: _has_stale_index(gallery), PURGE_DUE: is_purge_due}
+        notices = {GONE_INDEXED: IMAGES in tables and not problems and _has_gone_images(gallery), PURGE_DUE: is_purge_due}
         return count, problems, [notice for notice, is_so in notices.items() if is_so]
     except GalleryOutdated:
         return _rows(path, tables)
@@ -191,15 +192,9 @@ def _of_rows(kind: str, rows: Sequence[int], fault: str) -> Problem:
     return Problem(f"{kind} {rows[0]}{more}", fault, HOW_TO_RESTORE)
 
 
-def _has_stale_index(gallery: Gallery) -> bool:
-    """Tell whether the index was made of another version than the newest."""
-    for note in (gallery.path / INDEX).glob("*.json"):
-        try:
-            if json.loads(note.read_bytes()).get("gallery") != gallery.state:
-                return True
-        except (OSError, ValueError, AttributeError):
-            continue  # damage is told by its checksum
-    return False
+def _has_gone_images(gallery: Gallery) -> bool:
+    """Tell whether the index has rows on the disk that the gallery has no more."""
+    return not np.isin(gallery_folder.indexed_ids(gallery.path), gallery.select(None)).all()
 
 
 def _files_below(path: Path) -> set[str]:

@@ -48,12 +48,18 @@ def run(folder: Path, seconds: float) -> Report:
     processes = [
         subprocess.Popen(
             [*program, role, str(gallery), str(seconds)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for role in roles
     ]
+    for process in processes:
+        process.stdout.readline()  # it is ready
+    for process in processes:
+        process.stdin.write("begin\n")
+        process.stdin.flush()
     ended = [process.communicate() for process in processes]
     for role, process, (_, errors) in zip(roles, processes, ended, strict=True):
         assert process.returncode == 0, f"{role}: {errors[-2000:]}"

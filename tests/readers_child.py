@@ -139,4 +139,7 @@ ROLES: dict[str, Callable[[Path, float], object]] = {"write": write, "read": rea
 
 if __name__ == "__main__":
     role, folder, duration = sys.argv[1:]
+    check(Searcher.open(folder, MarkedEncoder()))  # loads the libraries, which takes long beside others
+    print("ready", flush=True)
+    sys.stdin.readline()
     json.dump(ROLES[role](Path(folder), float(duration)), sys.stdout)

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from damage import Damages, Unnoticed
 
-from medsiglip_search.index import faiss
+from medsiglip_search.index import files
 
 
 def test_a_flipped_bit_or_a_cut_file_is_noticed_anywhere_and_gives_no_wrong_result(tmp_path: Path) -> None:
     report = Damages(tmp_path, seed=3).run(cases=60)
     assert report.cases.total() == 60
-    assert len(report.cases) == 19
-    assert report.searches["index/exact.faiss", "right"] == report.cases["index/exact.faiss"] > 0
+    assert len(report.cases) == 20
+    assert report.searches["index/rows.f16", "right"] == report.cases["index/rows.f16"] > 0
 
 
 def test_an_index_that_is_not_checked_gives_wrong_results(
@@ -26,7 +26,7 @@ def test_an_index_that_is_not_checked_gives_wrong_results(
         def hexdigest(self) -> Anything:
             return Anything()
 
-    monkeypatch.setattr(faiss, "file_digest", lambda file, name: Trusting())
+    monkeypatch.setattr(files, "file_digest", lambda file, name: Trusting())
     with pytest.raises(Unnoticed, match="a wrong result"):
         damages.run(cases=2000)
 

@@ -1,17 +1,13 @@
-import json
-import logging
-import subprocess
-import sys
-
 import numpy as np
 import pytest
-from galleries import gallery_of, instance, meta, unit
+import torch
+from galleries import gallery_of, meta, unit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from medsiglip_search.errors import InvalidQuery
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.index import open_index
-from medsiglip_search.index.faiss import ExactIndex
+from medsiglip_search.index import exact, open_index, scan
 
 DIM = 24
 EQUAL = (100, 140)
@@ -37,9 +33,10 @@ def gallery(tmp_path_factory):
     return gallery
 
 
+@pytest.mark.parametrize("few", [0, exact.FEW_ROWS])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_exact_search_is_what_numpy_says(gallery, data):
+def test_exact_search_is_what_numpy_says(gallery, few, data):
     image_ids, embeddings = gallery.embeddings()
     number = data.draw(st.integers(1, 5), "queries")
     place = st.integers(0, len(image_ids) - 1) | st.just(int(np.flatnonzero(image_ids == EQUAL[0] + 1)[0]))
@@ -53,7 +50,9 @@ def test_exact_search_is_what_numpy_says(gallery, data):
     share = data.draw(st.sampled_from([None, 0.0, 0.005, 0.05, 0.5, 1.0]), "share allowed")
     allowed = None if share is None else rng.permutation(image_ids[rng.random(len(image_ids)) < share])
 
-    scores, found = open_index(gallery).search(queries, top_k, allowed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact, "FEW_ROWS", few)
+        scores, found = open_index(gallery).search(queries, top_k, allowed)
 
     expected_scores, expected = reference(image_ids, embeddings, queries, top_k, allowed)
     assert (scores.dtype, found.dtype) == (np.float32, np.int64)
@@ -105,108 +104,60 @@ def test_nothing_allowed_and_nothing_there_find_nothing(gallery, tmp_path):
     assert empty.search(np.zeros((1, 2), np.float32), 5)[1].shape == (1, 0)
 
 
-# The saved file
+# The arithmetic of each device
 
 
-@pytest.fixture
-def saved(tmp_path):
-    """A gallery whose index has been saved, and a query that finds its rows in the order 3, 1, 2."""
-    gallery = gallery_of(tmp_path / "g", [[1, 1], [0, 1], [1, 0]])
-    open_index(gallery)
-    return gallery
+@pytest.mark.parametrize("way", ["one by one", "bfloat16", "float32", "as on a GPU"])
+def test_a_score_is_never_further_off_than_is_said(way):
+    """The answer is exact because of that bound."""
+    rng = np.random.default_rng(0)
+    rows = unit(rng.standard_normal((3000, 1152)) * rng.choice([0.1, 3], 1152)).astype(np.float16)
+    queries = unit(rows[:40] + 0.01 * rng.standard_normal((40, 1152)))
+    score, error = {
+        "one by one": (scan._one_by_one, scan.scores_for(torch.device("cpu"), 1)[1]),
+        "bfloat16": (scan._in_blocks(torch.bfloat16), 3 * scan._BFLOAT16 + scan._SUMMATION),
+        "float32": (scan._in_blocks(torch.float32), scan._SUMMATION),
+        "as on a GPU": (scan._products, scan.scores_for(torch.device("cuda"), 1)[1]),
+    }[way]
+    found = score(torch.from_numpy(rows), torch.from_numpy(queries)).double().numpy()
+    exact = queries.astype(np.float64) @ rows.astype(np.float64).T
+    off = np.abs(found - exact).max()
+    assert 0 < off <= error
 
 
-QUERY = np.array([[1, 0]], np.float32)
+@pytest.mark.parametrize(
+    "score", [scan._products, scan._in_blocks(torch.bfloat16), scan._in_blocks(torch.float32)]
+)
+def test_every_way_to_score_gives_the_same_answer(gallery, monkeypatch, score):
+    monkeypatch.setattr(exact, "scores_for", lambda device, queries: (score, 0.02))
+    monkeypatch.setattr(exact, "FEW_ROWS", 0)
+    image_ids, embeddings = gallery.embeddings()
+    queries = unit(embeddings[::7].astype(np.float32) + 0.01)
+    for allowed in (None, image_ids[::2], image_ids[::40]):
+        found = open_index(gallery).search(queries, 15, allowed)[1]
+        np.testing.assert_array_equal(found, reference(image_ids, embeddings, queries, 15, allowed)[1])
 
 
-def refuse_to_build(gallery):
-    raise AssertionError("built anew")
+def test_chunks_of_rows_are_joined(gallery, monkeypatch):
+    monkeypatch.setattr(exact, "CHUNK_ROWS", 37)
+    monkeypatch.setattr(exact, "FEW_ROWS", 0)
+    image_ids, embeddings = gallery.embeddings()
+    queries = unit(embeddings[:80].astype(np.float32) + 0.05)
+    for allowed in (None, image_ids[image_ids > 130], image_ids[::19]):
+        scores, found = open_index(gallery).search(queries, 12, allowed)
+        expected = reference(image_ids, embeddings, queries, 12, allowed)
+        np.testing.assert_array_equal(found, expected[1])
+        np.testing.assert_allclose(scores, expected[0], rtol=0, atol=1e-7)
 
 
-def test_a_saved_index_is_loaded_and_not_built(saved, monkeypatch):
-    names = {path.name for path in (saved.path / "index").iterdir()}
-    assert {"exact.faiss", "exact.json", "files.sha256"} <= names
-    monkeypatch.setattr("medsiglip_search.index.faiss._build", refuse_to_build)
-    assert open_index(Gallery.open(saved.path)).search(QUERY, 3)[1].tolist() == [[3, 1, 2]]
+def test_an_unknown_kind_or_recall_names_what_there_is(gallery):
+    with pytest.raises(InvalidQuery, match="no such kind; use auto, exact, int8, ivf, hnsw, graph"):
+        open_index(gallery, "flat")
+    for recall in (0, 1.5, float("nan")):
+        with pytest.raises(InvalidQuery, match="recall"):
+            open_index(gallery, "ivf", recall)
 
 
-@pytest.mark.parametrize("name", ["exact.faiss", "exact.json", "files.sha256"])
-def test_a_flipped_byte_anywhere_in_the_index_files_is_noticed(saved, caplog, name):
-    file = saved.path / "index" / name
-    sound = file.read_bytes()
-    for place in range(0, len(sound), 3):
-        file.write_bytes(sound[:place] + bytes([sound[place] ^ 0x04]) + sound[place + 1 :])
-        with caplog.at_level(logging.WARNING):
-            caplog.clear()
-            assert open_index(saved).search(QUERY, 3)[1].tolist() == [[3, 1, 2]]
-            assert "damaged" in caplog.text
-        assert file.read_bytes() == sound
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b'{"sha256": 5}'])
-@pytest.mark.parametrize("name", ["exact.json", "exact.faiss", "files.sha256"])
-def test_an_index_cut_short_or_overwritten_is_built_anew(saved, name, content):
-    (saved.path / "index" / name).write_bytes(content)
-    assert open_index(saved).search(QUERY, 3)[1].tolist() == [[3, 1, 2]]
-
-
-def test_a_save_that_was_killed_half_way_is_no_damage(saved, caplog):
-    with saved.writer() as writer:
-        writer.delete("image_id = 3")
-    kill_before_the_list = """
-import os, sys
-from medsiglip_search import checksums
-from medsiglip_search.gallery import Gallery
-from medsiglip_search.index import open_index
-
-checksums.write_list = lambda *_: os._exit(9)
-open_index(Gallery.open(sys.argv[1]))
-"""
-    assert subprocess.run([sys.executable, "-c", kill_before_the_list, saved.path]).returncode == 9
-    with caplog.at_level(logging.WARNING):
-        assert open_index(saved).search(QUERY, 3)[1].tolist() == [[1, 2]]
-    assert caplog.text == ""
-
-
-def test_an_index_of_an_older_version_is_built_anew(saved):
-    older = ExactIndex.open(saved)
-    with saved.writer() as writer:
-        writer.commit([instance("1.png", mtime_ns=2)], [b""], unit([[1, 0.1]]), [])
-    assert open_index(saved).search(QUERY, 3)[1].tolist() == [[3, 4, 1]]
-    assert older.search(QUERY, 3)[1].tolist() == [[3, 1, 2]]
-
-
-def test_an_index_of_another_gallery_at_the_same_version_is_built_anew(saved, tmp_path):
-    other = gallery_of(tmp_path / "other", [[0, 1], [1, 0], [1, 1]])
-    assert other.version == saved.version
-    (saved.path / "index").rename(other.path / "index")
-    assert open_index(other).search(QUERY, 3)[1].tolist() == [[2, 3, 1]]
-
-
-def test_a_reader_of_an_older_version_does_not_take_the_newer_index(saved):
-    reader = Gallery.open(saved.path)
-    with saved.writer() as writer:
-        writer.remove("/data/archive", ["2.png"])
-    assert open_index(saved).search(QUERY, 3)[1].tolist() == [[1, 2]]
-    assert open_index(reader).search(QUERY, 3)[1].tolist() == [[3, 1, 2]]
-
-
-def test_the_index_of_an_older_version_is_not_saved_over_the_newer(saved, monkeypatch):
-    reader = Gallery.open(saved.path)
-    with saved.writer() as writer:
-        writer.delete("uri = '2.png'")
-    open_index(saved)
-    open_index(reader)
-    monkeypatch.setattr("medsiglip_search.index.faiss._build", refuse_to_build)
-    assert open_index(Gallery.open(saved.path)).search(QUERY, 3)[1].tolist() == [[1, 2]]
-
-
-def test_a_folder_that_cannot_be_written_leaves_the_index_in_memory(tmp_path):
-    gallery = gallery_of(tmp_path / "g", [[1, 1], [0, 1], [1, 0]])
-    (gallery.path / "index").write_text("a file where the folder would go")
-    assert open_index(gallery).search(QUERY, 3)[1].tolist() == [[3, 1, 2]]
-
-
-def test_the_note_beside_the_file_says_what_it_was_made_from(saved):
-    note = json.loads((saved.path / "index" / "exact.json").read_text())
-    assert note == {"gallery": saved.state, "images": 3, "dim": 2}
+def test_a_query_that_is_no_number_is_refused(gallery):
+    with pytest.raises(InvalidQuery, match="not finite"):
+        open_index(gallery).search(np.full((1, DIM), np.nan, np.float32), 3)

@@ -15,7 +15,7 @@ from medsiglip_search.gallery import Gallery
 from medsiglip_search.gallery_table import Table
 from medsiglip_search.index import open_index
 from medsiglip_search.records import Run
-from medsiglip_search.verify import UNFINISHED, verify
+from medsiglip_search.verify import GONE_INDEXED, UNFINISHED, verify
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -115,15 +115,15 @@ def test_a_file_that_is_no_part_of_the_gallery_is_named(gallery):
     assert (problem.place, problem.advice) == ("notes.txt", "Remove it if nobody needs it")
 
 
-def test_a_stale_index_is_no_damage_and_a_damaged_one_says_that_it_is_derived(gallery):
+def test_an_index_with_gone_rows_is_no_damage_and_a_damaged_one_says_that_it_is_derived(gallery):
     with gallery.writer() as writer:
         writer.delete("uri = '1.png'")
     verification = verify(gallery.path)
     assert verification.problems == ()
-    assert verification.notices == ("the index is of another version; the next search makes it anew",)
-    (gallery.path / "index" / "exact.faiss").write_bytes(b"other")
+    assert verification.notices == (GONE_INDEXED,)
+    (gallery.path / "index" / "rows.f16").write_bytes(b"other")
     (problem,) = verify(gallery.path).problems
-    assert problem.place == "index/exact.faiss"
+    assert problem.place == "index/rows.f16"
     assert problem.advice.startswith("Delete index/")
 
 
@@ -222,10 +222,7 @@ def test_a_writer_at_work_is_no_damage(gallery):
         for _ in range(30):
             verification = verify(gallery.path)
             assert verification.problems == ()
-            assert set(verification.notices) <= {
-                UNFINISHED,
-                "the index is of another version; the next search makes it anew",
-            }
+            assert set(verification.notices) <= {UNFINISHED, GONE_INDEXED}
         assert writer.poll() is None
     finally:
         writer.kill()

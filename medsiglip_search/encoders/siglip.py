@@ -23,6 +23,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from medsiglip_search.devices import multiplies_bf16
 from medsiglip_search.encoders.preprocess import preprocess
 from medsiglip_search.encoders.weights import Weights, read_weights
 from medsiglip_search.errors import EncoderUnavailable, GalleryMismatch, Reason, Unreadable
@@ -194,12 +195,7 @@ def _device(name: str) -> torch.device:
 def _precision(device: torch.device, parameters: int) -> torch.dtype:
     if parameters < BF16_FROM:
         return torch.float32
-    if device.type == "cuda":
-        multiplies_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        capabilities = torch.cpu.get_capabilities()
-        multiplies_bf16 = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return torch.bfloat16 if multiplies_bf16 else torch.float32
+    return torch.bfloat16 if multiplies_bf16(device) else torch.float32
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:

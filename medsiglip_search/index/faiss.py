@@ -1,173 +1,330 @@
-"""Exact search in float16 with FAISS: the only module that imports it.
+"""First stages with FAISS: the only module that imports it.
 
-The index is a scalar quantizer whose codes are the stored float16 numbers themselves, so nothing is rounded
-twice and an inner product differs from float32 arithmetic on the stored embeddings by its last bits only.
-It scans one query on one thread and several queries on several. (`distance_compute_blas_threshold` belongs
-to `IndexFlat`, which keeps float32: twice the memory.)
+Each is built over the base's float16 rows, numbered by their places, and finds candidates that are scored
+exactly afterwards.
 """
 
-import json
-import logging
-from contextlib import suppress
-from hashlib import file_digest, sha256
-from typing import Any
+import functools
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, BinaryIO, ClassVar
 
 import faiss
 import numpy as np
 
-from medsiglip_search import checksums, locks
-from medsiglip_search.files import UNFINISHED, write_file
-from medsiglip_search.gallery import Gallery
-from medsiglip_search.gallery_folder import INDEX, INDEX_LOCK
+from medsiglip_search.errors import IndexUnavailable
+from medsiglip_search.index.files import Write
 
-CODES, NOTE = "exact.faiss", "exact.json"
-
-SUMMATION_ERROR = 1e-5
-"""Within which the scores of FAISS are right; a sum of 1152 float32 products is off by some 1e-7."""
-
-SPARE_ROWS = 16
-
-log = logging.getLogger(__name__)
+_LARGEST = 127  # of 8 bits with a sign
+_AT_ONCE = 1 << 15  # rows that are turned to float32 at a time
 
 
-class ExactIndex:
-    """Compares a query with every embedding; implements `Index`."""
+class Int8Stage:
+    """Compares every row in 8 bits: half the bytes of float16, and so nearly half the time.
 
-    def __init__(self, image_ids: np.ndarray, codes: faiss.IndexScalarQuantizer) -> None:
-        """image_ids: (N,) int64 ascending; codes: their N embeddings in the same order."""
-        self._image_ids = image_ids
+    Codes say how far a row is from the mean of all (what a query has in common with the mean, it has with
+    every row), in steps that each dimension has of its own. The query takes the steps in; then it is rounded
+    to 8 bits too, for FAISS multiplies these codes as whole numbers.
+    """
+
+    kind: ClassVar = "int8"
+    least_share: ClassVar = 0.0
+    efforts = (0,)
+
+    def __init__(self, codes: faiss.IndexScalarQuantizer, steps: np.ndarray) -> None:
+        """steps: (D,) float32, what one of a code is worth in each dimension."""
         self._codes = codes
-        self._rows = _rows(codes)
+        self._steps = steps
+        self._threads = os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(
+            self._threads, initializer=faiss.omp_set_num_threads, initargs=(1,), thread_name_prefix="int8"
+        )
 
     @classmethod
-    def open(cls, gallery: Gallery) -> "ExactIndex":
-        """Load the gallery's index file if it is of this version and undamaged, else build it and save it.
+    def build(cls, base: np.ndarray) -> "Int8Stage":
+        """Return the stage of (B, D) float16 rows."""
+        mean = np.mean([block.mean(axis=0) for block in _blocks(base)], axis=0)
+        largest = np.max([np.abs(block - mean).max(axis=0) for block in _blocks(base)], axis=0)
+        steps = np.maximum(largest / _LARGEST, np.finfo(np.float32).tiny)
+        codes = faiss.IndexScalarQuantizer(
+            base.shape[1], faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT
+        )
+        for block in _blocks(base):
+            codes.add(np.rint((block - mean) / steps))
+        return cls(codes, steps)
 
-        A folder that cannot be written keeps no file; the index is then in memory alone.
-        """
-        image_ids = gallery.select(None)
-        stamp = {"gallery": gallery.state, "images": len(image_ids), "dim": gallery.meta.dim}
-        codes = _load(gallery, stamp)
-        if codes is None:
-            codes = _build(gallery)
-            if len(image_ids):
-                _save(gallery, stamp, codes)
-        return cls(image_ids, codes)
+    @classmethod
+    def load(cls, note: Mapping[str, Any], file: BinaryIO) -> "Int8Stage":
+        """Return a stage that was saved. Raises RuntimeError."""
+        return cls(_read(file), np.array(note["steps"], np.float32))
 
-    def search(
-        self, queries: np.ndarray, top_k: int, allowed: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return scores and image_ids as `Index` says."""
-        queries = np.ascontiguousarray(queries, np.float32)
-        selector, count = self._selector(allowed)
-        k = min(top_k, count)
-        if not k:
-            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-        # FAISS sums in an order that depends on where a row lies, so equal rows differ in the last bits of
-        # their score, and of exactly equal scores it keeps any. So it is asked for more, and those are scored
-        # again, each row alike.
-        fetched = min(k + SPARE_ROWS, count)
-        near_scores, near = self._codes.search(queries, fetched, params=selector)
-        scores = np.empty((len(queries), k), np.float32)
-        places = np.empty((len(queries), k), np.int64)
-        for number, query in enumerate(queries):
-            candidates = near[number]
-            cut = near_scores[number, k - 1] - SUMMATION_ERROR
-            if fetched < count and near_scores[number, -1] >= cut:
-                _, _, candidates = self._codes.range_search(query[None], cut, params=selector)
-            exact = self._scores(query, candidates)
-            best = np.lexsort((candidates, -exact))[:k]
-            scores[number], places[number] = exact[best], candidates[best]
-        return scores, self._image_ids[places]
+    def saved(self) -> tuple[Mapping[str, Any], Write]:
+        """Return what `load` takes."""
+        return {"steps": self._steps.tolist()}, _write(self._codes)
 
-    def _scores(self, query: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """Return the inner products of the rows at `places`, summed in float64, as (n,) float32."""
-        scores = np.empty(len(places), np.float32)
-        for start in range(0, len(places), 4096):  # bounds the memory of decoded rows
-            block = places[start : start + 4096]
-            scores[start : start + 4096] = self._rows[block].astype(np.float64) @ query.astype(np.float64)
-        return scores
+    @property
+    def size_bytes(self) -> int:
+        return self._codes.ntotal * self._codes.code_size
 
-    def _selector(self, allowed: np.ndarray | None) -> tuple[faiss.SearchParameters | None, int]:
-        """Return what restricts a search to `allowed`, and to how many rows."""
-        if allowed is None:
-            return None, len(self._image_ids)
-        member = np.isin(self._image_ids, allowed)
-        bits = np.packbits(member, bitorder="little")
-        # FAISS declares the signatures of C++; Python's take the array, and keep it alive.
-        selector = faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg, arg-type]
-        return faiss.SearchParameters(sel=selector), int(member.sum())  # type: ignore[call-arg]
+    def candidates(
+        self, queries: np.ndarray, count: int, effort: int, member: np.ndarray | None
+    ) -> np.ndarray:
+        """Return likely places as `FirstStage` says."""
+        asked = queries * self._steps
+        asked = np.rint(asked * (_LARGEST / np.abs(asked).max(axis=1, keepdims=True)))
+        chosen = None if member is None else _bitmap(member)
+        # FAISS scans for one query on one thread; so each thread gets a range of the rows.
+        bounds = np.linspace(0, self._codes.ntotal, self._threads + 1).astype(int).tolist()
+
+        def scan(low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+            inside: faiss.IDSelector = faiss.IDSelectorRange(low, high)
+            both = inside if chosen is None else faiss.IDSelectorAnd(inside, chosen)
+            return self._codes.search(asked, count, params=_parameters(faiss.SearchParameters, both))
+
+        parts = list(self._pool.map(scan, bounds[:-1], bounds[1:]))
+        scores, places = (np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True))
+        scores[places < 0] = -np.inf
+        order = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+        return np.take_along_axis(places, order, 1)
 
 
-def _build(gallery: Gallery) -> faiss.IndexScalarQuantizer:
-    size, dim = len(gallery.select(None)), gallery.meta.dim
-    codes = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    # Filled in place: adding piece by piece would move all codes each time and need twice the memory.
-    codes.codes.resize(size * codes.code_size)
-    codes.ntotal = size
-    start = 0
-    rows = _rows(codes)
-    for batch in gallery.embedding_batches():
-        rows[start : start + len(batch)] = batch
-        start += len(batch)
-    return codes
+class IvfStage:
+    """Looks at the lists of rows around the nearest centroids, in one bit for each dimension (RaBitQ).
+
+    RaBitQ (arXiv 2405.12497) needs no training beyond the centroids.
+    """
+
+    kind: ClassVar = "ivf"
+    least_share: ClassVar = 0.0
+
+    def __init__(self, lists: faiss.IndexIVFRaBitQ) -> None:
+        self._lists = lists
+        self._sizes = np.array([lists.get_list_size(number) for number in range(lists.nlist)])
+        self._list_of = np.empty(lists.ntotal, np.int32)
+        for number in np.flatnonzero(self._sizes).tolist():
+            ids = faiss.rev_swig_ptr(lists.invlists.get_ids(number), int(self._sizes[number]))
+            self._list_of[ids] = number
+        self._centroids = lists.quantizer.reconstruct_n(0, lists.nlist)
+        # Rows to look at: what lies in so many lists of middling size.
+        average = lists.ntotal / lists.nlist
+        self.efforts = tuple(math.ceil(average * number) for number in (2, 4, 8, 16, 32, 64, 128, 256, 512))
+
+    @classmethod
+    def build(cls, base: np.ndarray) -> "IvfStage":
+        """Return the stage of (B, D) float16 rows."""
+        size, dim = base.shape
+        count = max(1, min(8192, round(4 * math.sqrt(size)), size // 8))
+        quantizer = faiss.IndexFlatIP(dim)
+        clustering = faiss.Clustering(dim, count)
+        clustering.spherical = True
+        clustering.niter = 8
+        clustering.min_points_per_centroid = 1  # or FAISS warns of small galleries on stderr
+        chosen = np.sort(np.random.default_rng(0).permutation(size)[: 40 * count])
+        clustering.train(base[chosen].astype(np.float32), quantizer)
+        lists = faiss.IndexIVFRaBitQ(quantizer, dim, count, faiss.METRIC_INNER_PRODUCT)
+        lists.train(base[chosen[: 4 * count]].astype(np.float32))
+        for block in _blocks(base):
+            lists.add(block)
+        return cls(lists)
+
+    @classmethod
+    def load(cls, note: Mapping[str, Any], file: BinaryIO) -> "IvfStage":
+        """Return a stage that was saved. Raises RuntimeError."""
+        return cls(_read(file))
+
+    def saved(self) -> tuple[Mapping[str, Any], Write]:
+        """Return what `load` takes."""
+        return {"lists": self._lists.nlist}, _write(self._lists)
+
+    @property
+    def size_bytes(self) -> int:
+        codes = self._lists.ntotal * (self._lists.code_size + 8)
+        return codes + self._centroids.nbytes + self._list_of.nbytes
+
+    def candidates(
+        self, queries: np.ndarray, count: int, effort: int, member: np.ndarray | None
+    ) -> np.ndarray:
+        """Return likely places as `FirstStage` says."""
+        selector = None if member is None else _bitmap(member)
+        parameters = _parameters(
+            faiss.IVFRaBitQSearchParameters,
+            selector,
+            nprobe=self._lists_for(queries, effort, member),
+            qb=self._lists.qb,
+        )
+        return self._lists.search(queries, count, params=parameters)[1]
+
+    def _lists_for(self, queries: np.ndarray, effort: int, member: np.ndarray | None) -> int:
+        """Return how many lists to look at so that each query meets `effort` rows that may be answered."""
+        if member is None:
+            return min(self._lists.nlist, math.ceil(effort / self._sizes.mean()))
+        # A filter can leave nothing in the lists next to the query, "CT" for one about chest films.
+        allowed = np.bincount(self._list_of[member], minlength=self._lists.nlist)
+        nearest = np.argsort(-(queries @ self._centroids.T), axis=1, kind="stable")
+        met = np.cumsum(allowed[nearest], axis=1)
+        needed = (met < min(effort, int(allowed.sum()))).sum(axis=1).max() + 1
+        return int(min(self._lists.nlist, needed))
 
 
-def _rows(codes: faiss.IndexScalarQuantizer) -> np.ndarray:
-    """Return the codes as they lie in memory, (N, D) float16; valid as long as `codes` is."""
-    if not codes.ntotal:
-        return np.empty((0, codes.d), np.float16)
-    memory = faiss.rev_swig_ptr(codes.codes.data(), codes.ntotal * codes.code_size)
-    return memory.view(np.float16).reshape(codes.ntotal, codes.d)
+class HnswStage:
+    """Follows a graph of near rows (HNSW), in 8 bits."""
+
+    kind: ClassVar = "hnsw"
+    # The graph is walked through rows that are not allowed, too.
+    least_share: ClassVar = 1 / 8
+    efforts = (16, 32, 64, 128, 256, 512, 1024)
+
+    _LINKS, _BREADTH = 32, 80
+
+    def __init__(self, graph: faiss.IndexHNSWSQ) -> None:
+        self._graph = graph
+
+    @classmethod
+    def build(cls, base: np.ndarray) -> "HnswStage":
+        """Return the stage of (B, D) float16 rows."""
+        graph = faiss.IndexHNSWSQ(
+            base.shape[1], faiss.ScalarQuantizer.QT_8bit, cls._LINKS, faiss.METRIC_INNER_PRODUCT
+        )
+        graph.hnsw.efConstruction = cls._BREADTH
+        chosen = np.sort(np.random.default_rng(0).permutation(len(base))[:_AT_ONCE])
+        graph.train(base[chosen].astype(np.float32))
+        for block in _blocks(base):
+            graph.add(block)
+        return cls(graph)
+
+    @classmethod
+    def load(cls, note: Mapping[str, Any], file: BinaryIO) -> "HnswStage":
+        """Return a stage that was saved. Raises RuntimeError."""
+        return cls(_read(file))
+
+    def saved(self) -> tuple[Mapping[str, Any], Write]:
+        """Return what `load` takes."""
+        return {"links": self._LINKS}, _write(self._graph)
+
+    @property
+    def size_bytes(self) -> int:
+        links = 4 * self._graph.hnsw.neighbors.size()
+        return self._graph.ntotal * (self._graph.d + 8) + links
+
+    def candidates(
+        self, queries: np.ndarray, count: int, effort: int, member: np.ndarray | None
+    ) -> np.ndarray:
+        """Return likely places as `FirstStage` says."""
+        breadth = effort if member is None else math.ceil(effort / max(member.mean(), self.least_share))
+        selector = None if member is None else _bitmap(member)
+        parameters = _parameters(faiss.SearchParametersHNSW, selector, efSearch=max(breadth, count))
+        return self._graph.search(queries, count, params=parameters)[1]
 
 
-def _load(gallery: Gallery, stamp: dict[str, Any]) -> faiss.IndexScalarQuantizer | None:
-    """Return the saved codes if their note says `stamp` and the checksums fit, else None."""
-    folder = gallery.path / INDEX
-    try:
-        note = (folder / NOTE).read_bytes()
-        digests = checksums.read_list(folder).digests
-        if digests.get(NOTE) == sha256(note).hexdigest():
-            if json.loads(note) != stamp:
-                log.info("the index is of another version of the gallery; building it anew")
-                return None
-            # FAISS reads a damaged file without a word. Checked and read through one descriptor, because
-            # another process may put a newer file in its place.
-            with (folder / CODES).open("rb") as file:
-                if digests.get(CODES) == file_digest(file, "sha256").hexdigest():
-                    file.seek(0)
-                    reader = faiss.PyCallbackIOReader(file.read, 1 << 22)  # type: ignore[attr-defined]
-                    codes = faiss.read_index(reader)
-                    if isinstance(codes, faiss.IndexScalarQuantizer):
-                        return codes
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RuntimeError):
-        pass
-    if locks.is_unfinished(gallery.path / INDEX_LOCK):
-        log.info("the index was not yet saved as a whole; building it anew")
-    else:
-        log.warning("the index file is damaged; building it anew")
-    return None
+class GraphStage:
+    """Follows a graph of near rows on a GPU (CAGRA), in float16; FAISS must have been built with cuVS."""
+
+    kind: ClassVar = "graph"
+    least_share: ClassVar = 1 / 8
+    efforts = (64, 128, 256, 512)
+
+    _LINKS = 32
+
+    def __init__(self, graph: Any) -> None:
+        """graph: a GpuIndexCagra; it orders unit rows by distance, as inner products do."""
+        self._graph = graph
+
+    @classmethod
+    def build(cls, base: np.ndarray) -> "GraphStage":
+        """Return the stage of (B, D) float16 rows. Raises IndexUnavailable."""
+        graph = _new_cagra(base.shape[1], cls._LINKS)
+        graph.train(base, numeric_type=faiss.Float16)
+        return cls(graph)
+
+    @classmethod
+    def load(cls, note: Mapping[str, Any], file: BinaryIO) -> "GraphStage":
+        """Return a stage that was saved. Raises IndexUnavailable, RuntimeError."""
+        graph = _new_cagra(note["dim"], note["links"])
+        graph.copyFrom_ex(_read(file), faiss.Float16)
+        return cls(graph)
+
+    def saved(self) -> tuple[Mapping[str, Any], Write]:
+        """Return what `load` takes."""
+
+        def write(path: os.PathLike[str]) -> None:
+            on_cpu = faiss.IndexHNSWCagra()
+            on_cpu.base_level_only = True
+            on_cpu.set_numeric_type(faiss.Float16)
+            self._graph.copyTo(on_cpu)
+            faiss.write_index(on_cpu, os.fspath(path))
+
+        return {"dim": self._graph.d, "links": self._LINKS}, write
+
+    @property
+    def size_bytes(self) -> int:
+        return self._graph.ntotal * (2 * self._graph.d + 4 * self._LINKS)
+
+    def candidates(
+        self, queries: np.ndarray, count: int, effort: int, member: np.ndarray | None
+    ) -> np.ndarray:
+        """Return likely places as `FirstStage` says."""
+        selector = None if member is None else _bitmap(member)
+        breadth = 32 * math.ceil(max(effort, count) / 32)  # what cuVS takes
+        parameters = _parameters(faiss.SearchParametersCagra, selector, itopk_size=breadth)
+        found = self._graph.search(
+            queries.astype(np.float16), count, params=parameters, numeric_type=faiss.Float16
+        )
+        return found[1]
 
 
-def _save(gallery: Gallery, stamp: dict[str, Any], codes: faiss.IndexScalarQuantizer) -> None:
-    """Write the codes, their note and, after them, the list that vouches for both."""
-    folder = gallery.path / INDEX
-    unfinished = folder / (CODES + UNFINISHED)
-    try:
-        folder.mkdir(exist_ok=True)
-        with locks.exclusive(gallery.path / INDEX_LOCK) as hold:
-            # What was deleted since must not come back to the disk; `GalleryWriter.purge` waits for the lock.
-            if gallery.is_newest:
-                faiss.write_index(codes, str(unfinished))
-                unfinished.replace(folder / CODES)
-                write_file(folder / NOTE, json.dumps(stamp, indent=2).encode())
-                checksums.write_list(folder, checksums.digests_of(folder, (CODES, NOTE)))
-            hold.finish()
-    except locks.Held:
-        log.info("another process is saving the index")
-    except (OSError, RuntimeError) as error:
-        log.info("the index is kept in memory, for it cannot be saved: %s", error)
-        with suppress(OSError):
-            unfinished.unlink()
+STAGES: Mapping[str, type[Int8Stage | IvfStage | HnswStage | GraphStage]] = {
+    stage.kind: stage for stage in (Int8Stage, IvfStage, HnswStage, GraphStage)
+}
+"""The first stages by their names."""
+
+
+@functools.cache
+def honours_filters(kind: str) -> bool:
+    """Tell whether this build of FAISS, on this machine, leaves out the rows that a filter leaves out.
+
+    Classic GPU builds take a filter and do not look at it, without a word: so it is tried.
+    """
+    rows = np.random.default_rng(0).standard_normal((512, 64), np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    member = np.zeros(len(rows), bool)
+    member[1::3] = True
+    stage = STAGES[kind].build(rows.astype(np.float16))
+    found = stage.candidates(rows[:8], 10, stage.efforts[-1], member)
+    return bool((found >= 0).any() and member[found[found >= 0]].all())
+
+
+def _new_cagra(dim: int, links: int) -> Any:
+    if not hasattr(faiss, "GpuIndexCagra") or not faiss.get_num_gpus():
+        raise IndexUnavailable(
+            "the graph index needs an NVIDIA GPU and a FAISS built with cuVS; install faiss-gpu-cuvs in "
+            "place of faiss-gpu, or use --index hnsw"
+        )
+    config = faiss.GpuIndexCagraConfig()
+    config.graph_degree = links
+    config.intermediate_graph_degree = 2 * links
+    return faiss.GpuIndexCagra(faiss.StandardGpuResources(), dim, faiss.METRIC_L2, config)
+
+
+def _blocks(base: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield all rows as float32, some at a time."""
+    for start in range(0, len(base), _AT_ONCE):
+        yield base[start : start + _AT_ONCE].astype(np.float32)
+
+
+def _bitmap(member: np.ndarray) -> faiss.IDSelector:
+    # The selector keeps the array alive.
+    return faiss.IDSelectorBitmap(np.packbits(member, bitorder="little"))
+
+
+def _parameters(kind: Callable[..., Any], selector: faiss.IDSelector | None, **values: int) -> Any:
+    return kind(**values) if selector is None else kind(sel=selector, **values)
+
+
+def _read(file: BinaryIO) -> Any:
+    return faiss.read_index(faiss.PyCallbackIOReader(file.read, 1 << 22))
+
+
+def _write(index: faiss.Index) -> Write:
+    return lambda path: faiss.write_index(index, os.fspath(path))

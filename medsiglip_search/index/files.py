@@ -1,0 +1,130 @@
+"""The files of the index, each with a digest: FAISS and a mapped array take damage without a word.
+
+A part of the index is a note in JSON and files beside it, all of one name: `rows.json`, `rows.f16`. The list
+`files.sha256` in the folder vouches for all of them. Whatever does not fit it is made anew: it is derived.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import file_digest, sha256
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+from medsiglip_search import checksums, locks
+from medsiglip_search.checksums import FILES
+from medsiglip_search.files import UNFINISHED, write_file
+from medsiglip_search.gallery import Gallery
+from medsiglip_search.gallery_folder import INDEX, INDEX_LOCK
+
+log = logging.getLogger(__name__)
+
+Write = Callable[[Path], None]
+"""Writes one file. Raises OSError, or RuntimeError where FAISS does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the index as it was saved.
+
+    files: by ending; open, and checked. Another process may put newer ones in their place meanwhile.
+    """
+
+    note: Mapping[str, Any]
+    files: Mapping[str, BufferedReader]
+
+
+def load(gallery: Gallery, name: str, endings: tuple[str, ...]) -> Part | None:
+    """Return a saved part, or None if there is none that is sound; damage is told in the log."""
+    folder = gallery.path / INDEX
+    opened: dict[str, BufferedReader] = {}
+    try:
+        note = (folder / f"{name}.json").read_bytes()
+        digests = checksums.read_list(folder).digests
+        if digests.get(f"{name}.json") == sha256(note).hexdigest():
+            for ending in endings:
+                opened[ending] = (folder / f"{name}.{ending}").open("rb")
+                if digests.get(f"{name}.{ending}") != file_digest(opened[ending], "sha256").hexdigest():
+                    break
+                opened[ending].seek(0)
+            else:
+                return Part(json.loads(note), opened)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        pass
+    for file in opened.values():
+        file.close()
+    if locks.is_unfinished(gallery.path / INDEX_LOCK):
+        log.info("the index was not yet saved as a whole; building it anew")
+    else:
+        log.warning("the index file is damaged; building it anew")
+    return None
+
+
+def save(
+    gallery: Gallery,
+    name: str,
+    note: Mapping[str, Any],
+    files: Mapping[str, Write],
+    beside: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Part | None:
+    """Write a part, then the list that vouches for it; return it, or None if it cannot be saved.
+
+    beside: the other parts that stay, with the notes that they must have; all else in the folder goes. If one
+    of them is no longer there as it must be, nothing is written.
+    """
+    folder = gallery.path / INDEX
+    beside = beside or {}
+    try:
+        folder.mkdir(exist_ok=True)
+        with locks.exclusive(gallery.path / INDEX_LOCK) as hold:
+            part = None
+            # What was deleted since must not come back to the disk; `GalleryWriter.purge` waits for the lock.
+            if gallery.is_newest and all(note_of(gallery, other) == its for other, its in beside.items()):
+                part = _written(folder, name, note, files, beside)
+            hold.finish()
+            return part
+    except locks.Held:
+        log.info("another process is saving the index")
+    except (OSError, RuntimeError) as error:
+        log.info("the index is kept in memory, for it cannot be saved: %s", error)
+        for ending in files:
+            with suppress(OSError):
+                (folder / f"{name}.{ending}{UNFINISHED}").unlink()
+    return None
+
+
+def _written(
+    folder: Path, name: str, note: Mapping[str, Any], files: Mapping[str, Write], beside: Mapping[str, Any]
+) -> Part:
+    stays = {name, *beside}
+    for found in os.listdir(folder):
+        if found.split(".")[0] not in stays and found not in (FILES, Path(INDEX_LOCK).name):
+            (folder / found).unlink()
+    kept = {}
+    with suppress(FileNotFoundError):
+        listed = checksums.read_list(folder).digests
+        kept = {file: listed[file] for file in listed if file.split(".")[0] in beside}
+    opened = {}
+    for ending, write in files.items():
+        unfinished = folder / f"{name}.{ending}{UNFINISHED}"
+        write(unfinished)
+        opened[ending] = unfinished.open("rb")
+        unfinished.replace(folder / f"{name}.{ending}")
+    write_file(folder / f"{name}.json", json.dumps(note, indent=2).encode())
+    new = checksums.digests_of(folder, [f"{name}.json", *(f"{name}.{ending}" for ending in files)])
+    checksums.write_list(folder, kept | new)
+    return Part(note, opened)
+
+
+def note_of(gallery: Gallery, name: str) -> Any:
+    """Return what the note of a part says, unchecked; None if there is none."""
+    try:
+        return json.loads((gallery.path / INDEX / f"{name}.json").read_bytes())
+    except (OSError, ValueError):
+        return None

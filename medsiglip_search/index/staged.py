@@ -1,0 +1,175 @@
+"""Search in two stages: likely rows from a compressed index of the base, scored exactly from what is stored.
+
+Rows that came after the base are compared one and all, so they are found at once, and rows that have gone are
+never answered. The scores are those of exact search; only which rows are found is approximate.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from medsiglip_search.gallery import Gallery
+from medsiglip_search.index import files, tuning
+from medsiglip_search.index.exact import ExactIndex, checked
+from medsiglip_search.index.faiss import STAGES, honours_filters
+from medsiglip_search.index.first_stage import FirstStage
+from medsiglip_search.index.rows import ROWS, Rows
+from medsiglip_search.index.tuning import TUNED_FOR, Held, Setting
+
+SUBSET_ROWS = 16_384
+"""Allowed rows up to which comparing them all is as fast as asking a first stage."""
+
+LARGE_ANSWER = 8
+"""The share 1/8 of rows to look at from which on all are compared."""
+
+CODES = "faiss"
+
+log = logging.getLogger(__name__)
+
+
+class StagedIndex:
+    """A first stage over the base, and exact search for everything else; implements `Index`."""
+
+    def __init__(self, rows: Rows, stage: FirstStage, setting: Setting, exact: ExactIndex) -> None:
+        """exact: over the same rows. setting: how much the stage looks at."""
+        self.kind = stage.kind
+        self.rows = rows
+        self.stage = stage
+        self.setting = setting
+        self._exact = exact
+        self._filters = honours_filters(stage.kind)
+
+    @classmethod
+    def open(
+        cls, gallery: Gallery, rows: Rows, kind: str, recall: float, texts: Callable[[], np.ndarray] | None
+    ) -> "StagedIndex":
+        """Load the stage that was saved with these rows, or build, measure and save it.
+
+        recall: the share of the ten best rows that must be found, measured on held-out queries.
+        texts: makes (n, D) embeddings of typical texts, for those who will ask by text.
+        """
+        exact = ExactIndex(rows, torch.device("cpu"))
+        stage, settings = _load(gallery, rows, kind) or _build(gallery, rows, kind, exact, texts)
+        setting = tuning.cheapest(settings, recall)
+        if setting.recall < recall:
+            log.warning(
+                "the %s index finds %.3f of the ten best images at most, and %.3f were asked for",
+                *(kind, setting.recall, recall),
+            )
+        return cls(rows, stage, setting, exact)
+
+    def refreshed(self, gallery: Gallery) -> "StagedIndex":
+        """Return the index of another version of the same gallery; new rows are compared one and all."""
+        exact = self._exact.refreshed(gallery)
+        if exact.rows.saved is not self.rows.saved:
+            return self.open(gallery, exact.rows, self.kind, self.setting.recall, None)
+        return StagedIndex(exact.rows, self.stage, self.setting, exact)
+
+    def search(
+        self, queries: np.ndarray, top_k: int, allowed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores and image_ids as `Index` says; a few of the best may be missing."""
+        queries = checked(queries)
+        member = self.rows.member(allowed)
+        count = len(self.rows.image_ids) if member is None else int(member.sum())
+        k = min(top_k, count)
+        effort, depth = self._enlarged(k)
+        is_apart = member is not None and (
+            not self._filters or count < self.stage.least_share * len(self.rows.image_ids)
+        )
+        if count <= SUBSET_ROWS or is_apart or LARGE_ANSWER * max(depth, effort) > count:
+            scores, places = self._exact.nearest(queries, k, member)
+        else:
+            scores, places = self._nearest(queries, k, effort, depth, member)
+        return scores, self.rows.image_ids[places]
+
+    def _enlarged(self, k: int) -> tuple[int, int]:
+        """Return effort and depth for an answer that is longer than the one they were tuned for."""
+        times = max(1.0, k / TUNED_FOR)
+        return math.ceil(self.setting.effort * math.sqrt(times)), math.ceil(self.setting.depth * times)
+
+    def _nearest(
+        self, queries: np.ndarray, k: int, effort: int, depth: int, member: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        size = len(self.rows.base)
+        inside = None if member is None or member[:size].all() else member[:size]
+        found = self.stage.candidates(queries, depth, effort, inside)
+        tail = self._tail(queries, k, member)
+        scores, places = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+        for number, query in enumerate(queries):
+            near = np.concatenate([found[number][found[number] >= 0], tail[number]])
+            if len(near) < k:
+                scores[number], places[number] = (
+                    answer[0] for answer in self._exact.nearest(query[None], k, member)
+                )
+            else:
+                scores[number], places[number] = self._exact.best(query, near, k)
+        return scores, places
+
+    def _tail(self, queries: np.ndarray, k: int, member: np.ndarray | None) -> np.ndarray:
+        """Return the places of the best rows that came after the base, (Q, n)."""
+        size, total = len(self.rows.base), len(self.rows.image_ids)
+        if size == total:
+            return np.empty((len(queries), 0), np.int64)
+        after = np.zeros(total, bool)
+        after[size:] = True if member is None else member[size:]
+        return self._exact.nearest(queries, k, after)[1]
+
+
+def _load(gallery: Gallery, rows: Rows, kind: str) -> tuple[FirstStage, Sequence[Setting]] | None:
+    """Return the saved stage and its measurements, if they belong to these rows."""
+    part = files.load(gallery, kind, (CODES,))
+    if part is None:
+        return None
+    with part.files[CODES] as file:
+        if part.note["rows"] != rows.saved.note["key"]:
+            log.info("the %s index is of earlier rows; building it anew", kind)
+            return None
+        settings = [Setting(**setting) for setting in part.note["measured"]]
+        return STAGES[kind].load(part.note["stage"], file), settings
+
+
+def _build(
+    gallery: Gallery,
+    rows: Rows,
+    kind: str,
+    exact: ExactIndex,
+    texts: Callable[[], np.ndarray] | None,
+) -> tuple[FirstStage, Sequence[Setting]]:
+    started = time.monotonic()
+    log.info("building the %s index of %d images; this is done once", kind, len(rows.base))
+    stage = STAGES[kind].build(rows.base)
+    built_s = time.monotonic() - started
+    held = Held.of(rows, None if texts is None else texts())
+    settings = tuning.measure(stage, exact, held)
+    note, write = stage.saved()
+    files.save(
+        gallery,
+        kind,
+        {
+            "rows": rows.saved.note["key"],
+            "images": len(rows.base),
+            "size_bytes": stage.size_bytes,
+            "build_seconds": round(built_s, 1),
+            "held_out": {"images": len(held.images), "texts": len(held.texts)},
+            "measured": [setting.as_dict() for setting in settings],
+            "stage": note,
+        },
+        {CODES: write},
+        # Other kinds stay too, if they are of these rows.
+        beside={ROWS: rows.saved.note} | _others(gallery, rows, kind),
+    )
+    return stage, settings
+
+
+def _others(gallery: Gallery, rows: Rows, kind: str) -> dict[str, Any]:
+    notes = {other: files.note_of(gallery, other) for other in STAGES if other != kind}
+    key = rows.saved.note["key"]
+    return {
+        other: note for other, note in notes.items() if isinstance(note, dict) and note.get("rows") == key
+    }
