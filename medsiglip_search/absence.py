@@ -8,7 +8,7 @@ ABSENT_WEIGHT = 0.5
 """How much what must be absent counts beside what must be present, in spreads of their scores."""
 
 ABSENT_ALONE_WEIGHT = 1.0
-"""The same where nothing is said to be present, and the typical picture stands for it."""
+"""The same where nothing is said to be present, and the mean picture of a kind stands for it."""
 
 KIND_SHARE = 0.05
 """The share of the sample that tells in what kind of picture something would be seen."""
@@ -38,16 +38,16 @@ def present_minus_absent(
     return query
 
 
-def typical(absent: Sequence[np.ndarray], sample: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    """Return the mean (D,) of the sample's pictures of the kind in which `absent` would be seen.
+def kind_of(absent: Sequence[np.ndarray], sample: np.ndarray, kinds: np.ndarray) -> str:
+    """Return the kind of picture in which `absent` would be seen: the commonest among the sample's nearest.
 
-    kinds: (N,), the modality of each picture of the sample, at least one. It is what "no effusion" asks for
-    without saying so: chest films.
+    absent: (D,) each; sample: (N, D), at least one row; kinds: (N,), the modality of each. It is what
+    "no effusion" asks for without saying so: chest films.
     """
     scores = sample @ np.mean(absent, axis=0)
     nearest = np.argsort(-scores, kind="stable")[: max(round(KIND_SHARE * len(sample)), 1)]
     names, counts = np.unique(kinds[nearest], return_counts=True)
-    return sample[kinds == names[counts.argmax()]].mean(axis=0)
+    return str(names[counts.argmax()])
 
 
 def _spread(scores: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from medsiglip_search import filters
-from medsiglip_search.absence import ABSENT_ALONE_WEIGHT, present_minus_absent, typical
+from medsiglip_search.absence import ABSENT_ALONE_WEIGHT, kind_of, present_minus_absent
 from medsiglip_search.encoders import Encoder
 from medsiglip_search.errors import InvalidQuery, Unreadable
 from medsiglip_search.gallery import Gallery
@@ -192,9 +192,10 @@ class QueryEmbedder:
             if absent:
                 row = present_minus_absent(row, absent, sample)
         elif len(sample):
-            notes.append("nothing is said to be present: pictures of the same modality are looked for")
-            kind = _unit(typical(absent, sample, self._sample.modalities).astype(np.float64))
-            row = present_minus_absent(kind, absent, sample, ABSENT_ALONE_WEIGHT)
+            kind = kind_of(absent, sample, self._sample.modalities)
+            mean = sample[self._sample.modalities == kind].mean(axis=0, dtype=np.float64)
+            row = present_minus_absent(_unit(mean), absent, sample, ABSENT_ALONE_WEIGHT)
+            notes.append(f"nothing is said to be present: {f'{kind} pictures'.strip()} are looked for")
         else:
             row = -np.sum(absent, axis=0)
         return _unit(row).astype(np.float32)

@@ -19,7 +19,7 @@ SPARE = 16
 WIDER = 4
 """By how much more candidates are fetched where they did not suffice."""
 
-MAX_CASE_CANDIDATES = 4096
+MAX_CASE_CANDIDATES = 1024
 """For each picture of a case no more candidates are fetched to prove that no other group is nearer."""
 
 ROWS_AT_ONCE = 8192

@@ -85,7 +85,7 @@ def hits_cells(hits: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 
 def result_notices(result: Mapping[str, Any]) -> list[str]:
     """Return what is to be said of a result, as JSON has it, beside its hits."""
-    notices = list(result["notes"])
+    notices = [note[:1].upper() + note[1:] for note in result["notes"]]
     if result["hits"] and not result["matches"]:
         notices.append("Nothing stands out: the gallery probably holds no match, and these are the nearest.")
     return notices

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from galleries import unit
 
-from medsiglip_search.absence import ABSENT_WEIGHT, present_minus_absent, typical
+from medsiglip_search.absence import ABSENT_WEIGHT, kind_of, present_minus_absent
 
 A, B = np.eye(3)[:2]
 ACROSS = np.array([[1, 0, 0], [-1, 0, 0], [0, 2, 0], [0, -2, 0.0]])
@@ -36,7 +36,9 @@ def test_without_a_background_the_plain_difference_is_left(sample):
     assert present_minus_absent(A, [B], sample) == pytest.approx([1, -ABSENT_WEIGHT, 0])
 
 
-def test_the_typical_picture_is_of_the_modality_in_which_the_absent_would_be_seen():
-    sample = unit([[1, 1, 0], [1, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1]])
-    kinds = np.array(["CR", "CR", "CR", "CT", "CT"])
-    assert typical([B], sample, kinds) == pytest.approx(sample[:3].mean(axis=0))
+def test_the_kind_is_the_modality_in_which_the_absent_would_be_seen():
+    sample = unit([[1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1], *[[1, 0, 9]] * 36])
+    kinds = np.array(["CR", "CR", *["CT"] * 38])
+    assert kind_of([B], sample, kinds) == "CR"
+    assert kind_of([np.eye(3)[2]], sample, kinds) == "CT"
+    assert kind_of([B], sample[:1], kinds[:1]) == "CR"
