@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from medsiglip_search.encoders import Encoder, load_encoder
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.grouping import Groups
 from medsiglip_search.images.guard import Guard, Limits
-from medsiglip_search.index import Index, open_index
+from medsiglip_search.index import Index, Kind, open_index
 from medsiglip_search.own_patient import left_out
 from medsiglip_search.queries import GroupBy, Image, Part, Query, QueryImage, Where
 from medsiglip_search.query_embedding import Embedded, QueryEmbedder
@@ -19,6 +20,7 @@ from medsiglip_search.ranking import Asked, Ranked, members, pictures, rank
 from medsiglip_search.records import Hit, Instance, Result
 from medsiglip_search.relevance import MATCH, Background, GroupSample, ImageSample
 from medsiglip_search.selections import Selections
+from medsiglip_search.typical_texts import TYPICAL_TEXTS
 
 
 class Searcher:
@@ -49,17 +51,22 @@ class Searcher:
         encoder: str | Encoder | None = None,
         device: str = "auto",
         limits: Limits = Limits(),
+        index: Kind = "auto",
+        recall: float = 0.95,
     ) -> "Searcher":
         """Open the gallery at `path` with its own encoder, or with this one or the one of this name.
 
-        limits: what decoding a query image may take.
-        Raises GalleryNotFound, GalleryDamaged, GalleryMismatch, EncoderUnavailable.
+        device: of the encoder and of exact search. limits: what decoding a query image may take.
+        index, recall: see `open_index`.
+        Raises GalleryNotFound, GalleryDamaged, GalleryMismatch, EncoderUnavailable, IndexUnavailable,
+        InvalidQuery.
         """
         gallery = Gallery.open(path)
         if encoder is None or isinstance(encoder, str):
             encoder = load_encoder(encoder or gallery.meta.encoder, device).with_spec(gallery.meta.spec)
         gallery.require(encoder)
-        return cls(gallery, encoder, open_index(gallery), Guard(1, limits))
+        found = open_index(gallery, index, recall, device, partial(encoder.embed_texts, TYPICAL_TEXTS))
+        return cls(gallery, encoder, found, Guard(1, limits))
 
     def search(
         self,

@@ -78,6 +78,18 @@ def search(
     queries: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Texts, one a line, instead of TEXT; - for stdin.")
     ] = None,
+    index: Annotated[
+        Literal["auto", "exact", "int8", "ivf", "hnsw", "graph"],
+        typer.Option(
+            envvar="MEDSIGLIP_INDEX",
+            show_envvar=True,
+            show_default=True,
+            help="auto: exact as far as memory goes; the others are faster and miss a few hits.",
+        ),
+    ] = "auto",
+    recall: Annotated[
+        float, typer.Option(show_default=True, help="The share of the best hits that they must find.")
+    ] = 0.95,
     encoder: EncoderName = None,
     device: Device = "auto",
     decode_timeout: DecodeTimeout = DECODE_TIMEOUT_S,
@@ -112,7 +124,7 @@ def search(
         )
         for one in texts
     ]
-    searcher = Searcher.open(gallery, encoder, device, Limits(timeout_s=decode_timeout))
+    searcher = Searcher.open(gallery, encoder, device, Limits(timeout_s=decode_timeout), index, recall)
     say_what_demo_knows(searcher.encoder.name)
     results = searcher.search_all(asked)
     for number, (one, result) in enumerate(zip(texts, results, strict=True), start=1):

@@ -157,11 +157,18 @@ def test_the_text_counts_as_much_as_it_is_said_to(ask) -> None:
     assert "a weight is 0" in one_error(ask("x", "--text-weight", 0))
 
 
+def test_a_kind_of_index_can_be_chosen(ask) -> None:
+    hits = ask("nevus", "--json").json
+    assert ask("nevus", "--json", "--index", "int8", "--recall", 0.99).json == hits
+
+
 def test_more_bad_input_is_one_line_that_says_what_to_do(ask) -> None:
     for arguments, problem in (
         (["--study", "nowhere"], "no study 'nowhere' in the gallery; take one from a hit"),
         (["x", "--min-relevance", math.nan], "min_relevance is nan"),
         (["x", "--without", " "], "the text is empty"),
+        (["x", "--recall", 1.5], "a recall of 1.5"),
+        (["x", "--index", "fast"], "'fast' is not one of"),
         (["x", "--group-by", "sex"], "'sex' is not one of"),
     ):
         outcome = ask(*arguments)
