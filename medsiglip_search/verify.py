@@ -178,7 +178,8 @@ def _rows(path: Path, tables: Collection[str]) -> tuple[int, list[Problem], list
         faults = row_checks.rejected_faults(gallery) if REJECTED in tables else {}
         problems += [_of_rows("rejected row", rows, f"has {fault}") for fault, rows in faults.items()]
         is_purge_due = gallery.is_purge_due and not locks.is_held(path / LOCK)
-        notices = {GONE_INDEXED: IMAGES in tables and not problems and _has_gone_images(gallery), PURGE_DUE: is_purge_due}
+        is_sound = IMAGES in tables and not problems
+        notices = {GONE_INDEXED: is_sound and _has_gone_images(gallery), PURGE_DUE: is_purge_due}
         return count, problems, [notice for notice, is_so in notices.items() if is_so]
     except GalleryOutdated:
         return _rows(path, tables)

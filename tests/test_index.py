@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from medsiglip_search.errors import InvalidQuery
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.index import exact, open_index, scan
+from medsiglip_search.index.exact import ExactIndex
 
 DIM = 24
 EQUAL = (100, 140)
@@ -161,3 +162,28 @@ def test_an_unknown_kind_or_recall_names_what_there_is(gallery):
 def test_a_query_that_is_no_number_is_refused(gallery):
     with pytest.raises(InvalidQuery, match="not finite"):
         open_index(gallery).search(np.full((1, DIM), np.nan, np.float32), 3)
+
+
+def test_the_steps_of_a_gpu_are_right_on_the_processor(gallery, monkeypatch):
+    monkeypatch.setattr(exact, "FEW_ROWS", 0)
+    monkeypatch.setattr(exact, "CHUNK_ROWS", 37)
+    monkeypatch.setattr(exact, "scores_for", lambda device, queries: (scan._products, 8 * scan._HALF))
+    monkeypatch.setattr(ExactIndex, "_scored", ExactIndex._scored_on_device)
+    image_ids, embeddings = gallery.embeddings()
+    queries = unit(embeddings[::7].astype(np.float32) + 0.01)
+    for allowed in (None, image_ids[::2], image_ids[::40]):
+        scores, found = open_index(gallery).search(queries, 15, allowed)
+        expected_scores, expected = reference(image_ids, embeddings, queries, 15, allowed)
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_allclose(scores, expected_scores, rtol=0, atol=1e-7)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_answers_what_numpy_does(gallery, monkeypatch):
+    monkeypatch.setattr(exact, "FEW_ROWS", 0)
+    image_ids, embeddings = gallery.embeddings()
+    queries = unit(embeddings[::7].astype(np.float32) + 0.01)
+    index = open_index(gallery, "exact", device="cuda")
+    for allowed in (None, image_ids[::2], image_ids[::40]):
+        found = index.search(queries, 15, allowed)[1]
+        np.testing.assert_array_equal(found, reference(image_ids, embeddings, queries, 15, allowed)[1])

@@ -17,12 +17,12 @@ CHUNK_ROWS = 1 << 20
 FEW_ROWS = 1024
 """Rows that are scored exactly at once, on one thread: several would take longer to start."""
 
-QUERIES_AT_ONCE = 64
+QUERIES_AT_ONCE, QUERIES_AT_ONCE_ON_GPU = 64, 1024
 SPARE_ROWS = 64
 GATHER_BELOW = 1 / 16
 """The share of allowed rows below which they are gathered instead of comparing their neighbours with them."""
 
-_DECODED_ROWS = 4096
+_DECODED_ROWS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,11 @@ class ExactIndex:
         scores = np.empty((len(queries), k), np.float32)
         places = np.empty((len(queries), k), np.int64)
         # A long answer for many queries would hold nearly all scores at once.
-        step = max(1, min(QUERIES_AT_ONCE, (1 << 22) // max(k, 1)))
+        at_once = QUERIES_AT_ONCE if self._device.type == "cpu" else QUERIES_AT_ONCE_ON_GPU
+        step = max(1, min(at_once, (1 << 22) // max(k, 1)))
         for start in range(0, len(queries) if k else 0, step):
-            asked = queries[start : start + step]
-            for number, found in enumerate(self._candidates(asked, k, count, member), start):
-                scores[number], places[number] = self.best(queries[number], found, k)
+            page = slice(start, start + step)
+            scores[page], places[page] = self._best(queries[page], k, count, member)
         return scores, places
 
     def best(self, query: np.ndarray, places: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -94,19 +94,33 @@ class ExactIndex:
             block = places[start : start + _DECODED_ROWS]
             rows = self.rows.take(block).astype(np.float64)
             exact[start : start + _DECODED_ROWS] = rows @ query.astype(np.float64)
-        order = np.lexsort((self.rows.image_ids[places], -exact))[:k]
-        return exact[order], places[order]
+        return self._ordered(exact, places, k)
 
-    def _candidates(
+    def _best(
         self, queries: np.ndarray, k: int, count: int, member: np.ndarray | None
-    ) -> Iterator[np.ndarray]:
-        """Yield for each query the places, (n,) int64, of rows among which its k best certainly are."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `nearest` does, for queries that are looked at together. count: of members."""
         if count <= FEW_ROWS:
-            places = np.arange(count) if member is None else np.flatnonzero(member)
-            yield from [places] * len(queries)
-            return
+            few = np.arange(count) if member is None else np.flatnonzero(member)
+            exact = queries.astype(np.float64) @ self.rows.take(few).astype(np.float64).T
+            return self._ordered(exact.astype(np.float32), np.tile(few, (len(queries), 1)), k)
         asked = torch.from_numpy(queries).to(self._device)
-        score, error = scores_for(self._device, len(queries))
+        near, cuts = self._near(asked, k, count, member)
+        scores, places = self._ordered(self._rescored(asked, near), near, k)
+        for number in np.flatnonzero(np.isfinite(cuts)).tolist():
+            above = self._above(asked[number : number + 1], cuts[number], member)
+            scores[number], places[number] = self.best(queries[number], above, k)
+        return scores, places
+
+    def _near(
+        self, asked: torch.Tensor, k: int, count: int, member: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the places (Q, n) of rows that seem the best, more than k, and for each query a cut, (Q,).
+
+        The cut is infinite where these are certainly all that can be among the k best; else it is the score
+        that such rows have at least.
+        """
+        score, error = scores_for(self._device, len(asked))
         fetched = min(k + SPARE_ROWS, count)
         tops: list[torch.Tensor] = []
         nears: list[np.ndarray] = []
@@ -118,14 +132,44 @@ class ExactIndex:
             tops.append(top.float().cpu())
             nears.append(piece.places[near.cpu().numpy()])
         top, order = torch.cat(tops, dim=1).topk(fetched, dim=1)
-        places = np.take_along_axis(np.concatenate(nears, axis=1), order.numpy(), 1)
         # What seems worse than the k-th by more than both can be off is worse.
-        cuts = (top[:, k - 1] - 2 * error).tolist()
-        for number, cut in enumerate(cuts):
-            if fetched < count and top[number, -1] >= cut:
-                yield self._above(asked[number : number + 1], cut, member)
-            else:
-                yield places[number]
+        cuts = (top[:, k - 1] - 2 * error).numpy()
+        suffices = (top[:, -1].numpy() < cuts) | (fetched == count)
+        return (
+            np.take_along_axis(np.concatenate(nears, axis=1), order.numpy(), 1),
+            np.where(suffices, np.inf, cuts),
+        )
+
+    def _rescored(self, asked: torch.Tensor, near: np.ndarray) -> np.ndarray:
+        """Return the scores (Q, n) float32 of the rows at `near`, from the stored numbers."""
+        exact = np.empty(near.shape, np.float32)
+        step = max(1, _DECODED_ROWS // near.shape[1])
+        score = self._scored if self._device.type == "cpu" else self._scored_on_device
+        for start in range(0, len(near), step):
+            exact[start : start + step] = score(asked[start : start + step], near[start : start + step])
+        return exact
+
+    def _scored(self, asked: torch.Tensor, places: np.ndarray) -> np.ndarray:
+        rows = self.rows.take(places.ravel()).astype(np.float64).reshape(*places.shape, -1)
+        return (rows @ asked.double().numpy()[:, :, None])[:, :, 0]
+
+    def _scored_on_device(self, asked: torch.Tensor, places: np.ndarray) -> np.ndarray:
+        rows = self._taken(places.ravel()).double().reshape(*places.shape, -1)
+        return (rows @ asked.double()[:, :, None])[:, :, 0].cpu().numpy()
+
+    def _taken(self, places: np.ndarray) -> torch.Tensor:
+        """Return the rows at `places`, (n,), on the device."""
+        taken = torch.empty((len(places), self.rows.base.shape[1]), dtype=torch.half, device=self._device)
+        asked = torch.from_numpy(places).to(self._device)
+        for start, rows in self._blocks:
+            inside = (asked >= start) & (asked < start + len(rows))
+            taken[inside] = rows[asked[inside] - start]
+        return taken
+
+    def _ordered(self, exact: np.ndarray, places: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k best scores and their places, along the last axis; equal scores by image_id."""
+        order = np.lexsort((self.rows.image_ids[places], -exact), axis=-1)[..., :k]
+        return np.take_along_axis(exact, order, -1), np.take_along_axis(places, order, -1)
 
     def _above(self, query: torch.Tensor, cut: float, member: np.ndarray | None) -> np.ndarray:
         """Return the places of all rows that seem to score at least `cut`, less what a score can be off."""

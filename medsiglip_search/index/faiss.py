@@ -119,7 +119,7 @@ class IvfStage:
         quantizer = faiss.IndexFlatIP(dim)
         clustering = faiss.Clustering(dim, count)
         clustering.spherical = True
-        clustering.niter = 8
+        clustering.niter = 5  # more hardly move the centroids
         clustering.min_points_per_centroid = 1  # or FAISS warns of small galleries on stderr
         chosen = np.sort(np.random.default_rng(0).permutation(size)[: 40 * count])
         clustering.train(base[chosen].astype(np.float32), quantizer)
