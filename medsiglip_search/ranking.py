@@ -107,9 +107,9 @@ def _of_cases(gallery: Gallery, asked: Asked, codes: np.ndarray, allowed: np.nda
     for chunk in _chunks([pictures(asked, code, allowed) for code in codes]):
         starts = np.cumsum([0, *map(len, chunk[:-1])])
         together = np.concatenate(chunk)
-        cosines = asked.rows.astype(np.float64) @ gallery.embeddings_of(together).T.astype(np.float64)
-        scores.append(np.maximum.reduceat(cosines, starts, axis=1).mean(axis=0))
-        means = cosines.mean(axis=0).astype(np.float32)
+        products = asked.rows.astype(np.float64) @ gallery.embeddings_of(together).T.astype(np.float64)
+        scores.append(np.maximum.reduceat(products, starts, axis=1).mean(axis=0))
+        means = products.mean(axis=0).astype(np.float32)
         for start, ids in zip(starts, chunk, strict=True):
             image_ids.append(ids[means[start : start + len(ids)].argmax()])
     if not scores:
@@ -137,6 +137,12 @@ def pictures(asked: Asked, code: int, allowed: np.ndarray | None) -> np.ndarray:
         (same,) = asked.duplicates.of(image_ids[place : place + 1])
         is_first[place] = members(asked, asked.duplicates, same, allowed)[0] == image_ids[place]
     return image_ids[is_first]
+
+
+def cosines(gallery: Gallery, image_ids: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """Return the inner products (N,) of images with a (D,) row, some thousands of them in memory at once."""
+    parts = np.split(image_ids, range(ROWS_AT_ONCE, len(image_ids), ROWS_AT_ONCE))
+    return np.concatenate([gallery.embeddings_of(part) @ row for part in parts])
 
 
 def _chunks(groups: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:

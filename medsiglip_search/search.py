@@ -16,7 +16,7 @@ from medsiglip_search.index import Index, Kind, open_index
 from medsiglip_search.own_patient import left_out
 from medsiglip_search.queries import GroupBy, Image, Part, Query, QueryImage, Where
 from medsiglip_search.query_embedding import Embedded, QueryEmbedder
-from medsiglip_search.ranking import Asked, Ranked, members, pictures, rank
+from medsiglip_search.ranking import Asked, Ranked, cosines, members, pictures, rank
 from medsiglip_search.records import Hit, Instance, Result
 from medsiglip_search.relevance import MATCH, Background, GroupSample, ImageSample
 from medsiglip_search.selections import Selections
@@ -184,13 +184,14 @@ class Searcher:
         codes = asked.groups.of(image_ids)
         if plan.group_by == "image":
             return [len(members(asked, asked.groups, code, allowed)) for code in codes]
+        groups = [pictures(asked, code, allowed) for code in codes]
+        together = np.concatenate([np.empty(0, np.int64), *groups])
         row = asked.rows.mean(axis=0)
         background = self._sample.background(row)
-        counts = []
-        for code in codes:
-            scores = self.gallery.embeddings_of(pictures(asked, code, allowed)) @ row
-            counts.append(max(int((background.relevance(scores) >= MATCH).sum()), 1))
-        return counts
+        stands_out = background.relevance(cosines(self.gallery, together, row)) >= MATCH
+        owners = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+        counts = np.bincount(owners[stands_out], minlength=len(groups))
+        return np.maximum(counts, 1).tolist()
 
     def _instances(self, image_ids: np.ndarray) -> list[Instance]:
         return self.gallery.instances(image_ids) if len(image_ids) else []
