@@ -9,7 +9,6 @@ from medsiglip_search.gallery import Gallery
 from medsiglip_search.grouping import Groups
 from medsiglip_search.identifiers import identifiers_for
 from medsiglip_search.query_embedding import Embedded, Read
-from medsiglip_search.terminal import counted
 
 
 def left_out(
@@ -26,10 +25,12 @@ def left_out(
     if other_patients is None:
         other_patients = bool(len(own))
     notes: tuple[str, ...] = ()
+    if other_patients and gallery.meta.identifiers == "drop":
+        notes = ("the gallery stores no patients: only pictures with the same pixels are left out",)
     if other_patients and embedded.pictures:
         files = [_stored(gallery, picture) for picture in embedded.pictures]
         own = np.unique(np.concatenate([own, *files]))
-        if not len(own) and not any(picture.attributes.patient for picture in embedded.pictures):
+        if not notes and not len(own) and not any(each.attributes.patient for each in embedded.pictures):
             notes = ("the query's files name no patient: nothing is left out",)
     if not len(own):
         return own, notes
@@ -38,7 +39,7 @@ def left_out(
         before = len(excluded)
         excluded = np.union1d(excluded, groups("patient").together(own))
         if more := len(excluded) - before:
-            notes = (f"left out: {counted(more, 'more image')} of the same patient",)
+            notes = (f"more images of the same patient, left out: {more}",)
     return excluded, notes
 
 

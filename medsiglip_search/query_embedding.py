@@ -109,7 +109,7 @@ class QueryEmbedder:
         if absent:
             question.notes.append(f"taken as absent: {', '.join(question.absent)}")
         if more := absent[MAX_ABSENT:]:
-            question.notes.append(f"left out: {len(more)} more things that must be absent")
+            question.notes.append(f"more things that must be absent, left out: {len(more)}")
         return question
 
     def _study(self, study: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Filters to the images that fit them, the recent ones remembered: paging and browsing repeat a filter."""
 
+import threading
 from collections import OrderedDict
 
 import numpy as np
@@ -12,11 +13,12 @@ REMEMBERED = 8
 
 
 class Selections:
-    """What filters select from one version of a gallery."""
+    """What filters select from one version of a gallery. For any number of threads."""
 
     def __init__(self, gallery: Gallery) -> None:
         self._gallery = gallery
         self._recent: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
 
     def condition(self, where: Where | None) -> str | None:
         """Return a filter in SQL. Raises InvalidQuery."""
@@ -28,9 +30,12 @@ class Selections:
         """Return the image_ids that fit, (N,) int64 ascending; None for all. Raises InvalidQuery."""
         if condition is None:
             return None
-        if condition not in self._recent:
-            self._recent[condition] = self._gallery.select(condition)
-        self._recent.move_to_end(condition)
-        if len(self._recent) > REMEMBERED:
-            self._recent.popitem(last=False)
-        return self._recent[condition]
+        with self._lock:
+            found = self._recent.pop(condition, None)
+        if found is None:
+            found = self._gallery.select(condition)
+        with self._lock:
+            self._recent[condition] = found
+            if len(self._recent) > REMEMBERED:
+                self._recent.popitem(last=False)
+        return found

@@ -97,7 +97,7 @@ def test_the_count_of_a_group_is_of_its_images_that_fit_the_filter_and_stand_out
 def test_a_stored_image_answers_with_other_patients_unless_told_otherwise(searcher):
     found = searcher.search(like=[1])
     assert uris(found) == ["c1", "e1", "c2"]
-    assert found.notes == ("left out: 2 more images of the same patient",)
+    assert found.notes == ("more images of the same patient, left out: 2",)
     assert uris(searcher.search(like=[1], other_patients=False)) == ["a2", "b1", "c1", "e1", "c2"]
     # d1 has the same pixels, and another patient.
     assert "d1" not in uris(searcher.search(like=[4], other_patients=False))
@@ -138,6 +138,18 @@ def test_a_query_file_leaves_its_patient_out_on_request(tmp_path):
     result = searcher.search(images=[bare.getvalue()], other_patients=True)
     assert len(result) == 4
     assert result.notes == ("the query's files name no patient: nothing is left out",)
+
+
+def test_a_gallery_without_patients_says_that_it_cannot_leave_one_out(tmp_path):
+    meta = replace(gallery_of(tmp_path / "other", [[1, 0, 0]]).meta, identifiers="drop")
+    gallery = Gallery.create(tmp_path / "g", meta)
+    with gallery.writer() as writer:
+        writer.commit([of(None, None, "a"), of(None, None, "b")], [b""] * 2, unit([[1, 0, 0], [0, 1, 0]]), [])
+    result = Searcher(gallery, ByHand(), open_index(gallery)).search(like=[1])
+    assert uris(result) == ["b"]
+    assert result.notes == (
+        "the gallery stores no patients: only pictures with the same pixels are left out",
+    )
 
 
 def test_a_case_is_scored_by_the_best_match_of_each_of_its_images(tmp_path):

@@ -68,7 +68,7 @@ def test_a_query_of_what_is_absent_alone_asks_for_pictures_of_its_modality(searc
 
 def test_so_many_absent_things_are_heeded_and_no_more(searcher):
     text = "1 0 0" + "".join(f", no 0 1 {number}" for number in range(20))
-    assert searcher.search(text).notes[1] == "left out: 4 more things that must be absent"
+    assert searcher.search(text).notes[1] == "more things that must be absent, left out: 4"
 
 
 def test_weights_say_how_much_a_part_counts(searcher):
