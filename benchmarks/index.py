@@ -10,17 +10,17 @@ are generated (`--pictures` adds real ones to the ratio). Each line names the bo
 """
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.figures import Figure, written
 from benchmarks.index_files import (
     COMMIT_ROWS,
     demo_pictures,
@@ -37,33 +37,6 @@ WAYS = "benchmarks.index_ways"
 OURS = {"OMP_WAIT_POLICY": "passive"}
 LIBRARIES = ("torch", "transformers", "pylance", "pyarrow")
 DIM = 1152
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One figure and the bound that it must keep; details: what a plot or a closer look needs."""
-
-    name: str
-    value: float
-    unit: str
-    at_least: float | None = None
-    below: float | None = None
-    details: Any = field(default=None, repr=False)
-
-    @property
-    def holds(self) -> bool:
-        return (self.at_least is None or self.value >= self.at_least) and (
-            self.below is None or self.value < self.below
-        )
-
-    def __str__(self) -> str:
-        bound = ""
-        if self.at_least is not None:
-            bound = f"at least {self.at_least:g}"
-        if self.below is not None:
-            bound = f"below {self.below:g}"
-        verdict = "" if not bound else "  holds" if self.holds else "  MISSED"
-        return f"{self.name:58}{self.value:10.3f} {self.unit:12}{bound:14}{verdict}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +167,7 @@ def main() -> None:
                 print(figure, flush=True)
                 figures.append(figure)
     if options.json:
-        written = {"machine": about, "figures": [asdict(figure) for figure in figures]}
-        options.json.write_text(json.dumps(written, indent=1) + "\n")
+        written(options.json, about, figures)
     if options.plot:
         from benchmarks.index_plot import draw
 

@@ -70,10 +70,11 @@ def indexed_before(path: Path, archive: Path, meta: GalleryMeta) -> Gallery:
 def large_gallery(path: Path, rows: int, dim: int) -> Gallery:
     """Return a gallery of so many rows with generated embeddings and metadata, and without thumbnails."""
     meta = GalleryMeta("generated", "1", "ab" * 32, dim, PreprocessSpec())
-    return _filled(path, meta, islice(_generated(), rows))
+    return _filled(path, meta, islice(generated(), rows))
 
 
-def _generated() -> Iterator[Instance]:
+def generated() -> Iterator[Instance]:
+    """Yield images of patients with two studies of four images each, for ever."""
     rng = np.random.default_rng(1)
     number = 0
     while True:

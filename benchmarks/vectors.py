@@ -11,10 +11,10 @@ TEXT_GAP = 0.8
 
 
 class Vectors:
-    """Draws unit rows of `dim` numbers, the same for the same seed."""
+    """Draws unit rows of `dim` numbers, the same for the same `draws`; the clusters are always the same."""
 
-    def __init__(self, dim: int, seed: int = 0) -> None:
-        self._rng = np.random.default_rng(seed)
+    def __init__(self, dim: int, draws: int = 0) -> None:
+        self._rng = np.random.default_rng(0)
         families = self._normal(FAMILIES, dim)
         centres = families[self._rng.integers(0, FAMILIES, CLUSTERS)] + self._normal(CLUSTERS, dim)
         self._centres = _unit(centres)
@@ -23,6 +23,8 @@ class Vectors:
         sizes = np.arange(1, CLUSTERS + 1) ** -0.5
         self._share = sizes / sizes.sum()
         self._gap = _unit(self._normal(1, dim))
+        if draws:
+            self._rng = np.random.default_rng((0, draws))
 
     def images(self, count: int) -> np.ndarray:
         """Return (count, dim) float32 rows in no order."""

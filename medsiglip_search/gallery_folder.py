@@ -206,14 +206,17 @@ def indexed_ids(path: Path) -> np.ndarray:
 
 
 def remove_index(path: Path) -> None:
-    """Remove the index files. Raises GalleryLocked if a process is saving them for long, OSError."""
+    """Remove the files of the index. Raises GalleryLocked if a process is saving them for long, OSError."""
     folder = path / INDEX
     if not folder.exists():
         return
     for _ in range(600):
         try:
-            with locks.exclusive(path / INDEX_LOCK):
-                shutil.rmtree(folder)
+            with locks.exclusive(path / INDEX_LOCK) as hold:
+                # Not the lock: another process could take a new one of that name meanwhile.
+                for name in set(os.listdir(folder)) - {Path(INDEX_LOCK).name}:
+                    (folder / name).unlink()
+                hold.finish()
             return
         except locks.Held:
             time.sleep(0.1)

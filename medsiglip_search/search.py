@@ -42,7 +42,8 @@ class Searcher:
         # What follows takes time in a large gallery; it is read when first needed.
         self._groups: dict[str, Groups] = {}
         self._group_samples: dict[str, GroupSample] = {}
-        self._embedder = QueryEmbedder(gallery, encoder, guard or Guard(workers=1), self._sample)
+        self._guard = guard or Guard(workers=1)
+        self._embedder = QueryEmbedder(gallery, encoder, self._guard, self._sample)
 
     @classmethod
     def open(
@@ -67,6 +68,16 @@ class Searcher:
         gallery.require(encoder)
         found = open_index(gallery, index, recall, device, partial(encoder.embed_texts, TYPICAL_TEXTS))
         return cls(gallery, encoder, found, Guard(1, limits))
+
+    def refreshed(self) -> "Searcher":
+        """Return a searcher of the gallery's newest version, which shares with this one what is loaded.
+
+        This one stays on its version. Images that came since are found without building an index anew.
+        """
+        gallery = Gallery.open(self.gallery.path)
+        if gallery.state == self._state:
+            return self
+        return Searcher(gallery, self.encoder, self.index.refreshed(gallery), self._guard)
 
     def search(
         self,

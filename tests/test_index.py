@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +10,11 @@ from hypothesis import strategies as st
 
 from medsiglip_search.errors import InvalidQuery
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.index import exact, open_index, scan
+from medsiglip_search.index import exact, faiss, open_index, scan
 from medsiglip_search.index.exact import ExactIndex
+from medsiglip_search.index.faiss import FaissScan
+from medsiglip_search.index.rows import Rows
+from medsiglip_search.index.scan import TorchScan
 
 DIM = 24
 EQUAL = (100, 140)
@@ -108,39 +114,66 @@ def test_nothing_allowed_and_nothing_there_find_nothing(gallery, tmp_path):
 # The arithmetic of each device
 
 
-@pytest.mark.parametrize("way", ["one by one", "bfloat16", "float32", "as on a GPU"])
+SCANS = {
+    "FAISS": FaissScan,
+    "bfloat16": lambda: scan_with(scan.in_blocks(torch.bfloat16), 3 * scan.BFLOAT16 + scan.SUMMATION),
+    "float32": lambda: scan_with(scan.in_blocks(torch.float32), scan.SUMMATION),
+    "as on a GPU": lambda: scan_with(*scan.scores_on(torch.device("cuda"))),
+}
+
+
+def scan_with(score, error):
+    made = TorchScan(torch.device("cpu"))
+    made._score, made.error = score, error
+    return made
+
+
+@pytest.mark.parametrize("way", SCANS)
 def test_a_score_is_never_further_off_than_is_said(way):
     """The answer is exact because of that bound."""
     rng = np.random.default_rng(0)
     rows = unit(rng.standard_normal((3000, 1152)) * rng.choice([0.1, 3], 1152)).astype(np.float16)
     queries = unit(rows[:40] + 0.01 * rng.standard_normal((40, 1152)))
-    score, error = {
-        "one by one": (scan._one_by_one, scan.scores_for(torch.device("cpu"), 1)[1]),
-        "bfloat16": (scan._in_blocks(torch.bfloat16), 3 * scan._BFLOAT16 + scan._SUMMATION),
-        "float32": (scan._in_blocks(torch.float32), scan._SUMMATION),
-        "as on a GPU": (scan._products, scan.scores_for(torch.device("cuda"), 1)[1]),
-    }[way]
-    found = score(torch.from_numpy(rows), torch.from_numpy(queries)).double().numpy()
-    exact = queries.astype(np.float64) @ rows.astype(np.float64).T
-    off = np.abs(found - exact).max()
-    assert 0 < off <= error
+    made = SCANS[way]()
+    made.add(0, rows)
+    scores, places = made.near(queries, 3000, None)
+    exact_scores = queries.astype(np.float64) @ rows.astype(np.float64).T
+    off = np.abs(scores - np.take_along_axis(exact_scores, places, 1)).max()
+    assert 0 < off <= made.error
+    assert (np.sort(places, axis=1) == np.arange(3000)).all()
 
 
-@pytest.mark.parametrize(
-    "score", [scan._products, scan._in_blocks(torch.bfloat16), scan._in_blocks(torch.float32)]
-)
-def test_every_way_to_score_gives_the_same_answer(gallery, monkeypatch, score):
-    monkeypatch.setattr(exact, "scores_for", lambda device, queries: (score, 0.02))
+@pytest.mark.parametrize("way", SCANS)
+def test_every_scan_gives_the_same_answer(gallery, monkeypatch, way):
     monkeypatch.setattr(exact, "FEW_ROWS", 0)
+    rows = Rows.open(gallery)
+    index = ExactIndex(rows, torch.device("cpu"))
+    index._few, index._many = None, SCANS[way]()
+    index._many.add(0, rows.base[:100])
+    index._many.add(100, rows.base[100:])
     image_ids, embeddings = gallery.embeddings()
     queries = unit(embeddings[::7].astype(np.float32) + 0.01)
     for allowed in (None, image_ids[::2], image_ids[::40]):
-        found = open_index(gallery).search(queries, 15, allowed)[1]
+        found = index.search(queries, 15, allowed)[1]
         np.testing.assert_array_equal(found, reference(image_ids, embeddings, queries, 15, allowed)[1])
 
 
+def test_faiss_without_views_of_memory_copies_the_rows(gallery, monkeypatch):
+    monkeypatch.setattr(exact, "FEW_ROWS", 0)
+    image_ids, embeddings = gallery.embeddings()
+    queries = unit(embeddings[:2])
+    expected = reference(image_ids, embeddings, queries, 9, None)[1]
+    np.testing.assert_array_equal(open_index(gallery).search(queries, 9)[1], expected)
+    monkeypatch.setattr(faiss, "_can_see_memory", lambda: False)
+    np.testing.assert_array_equal(open_index(gallery).search(queries, 9)[1], expected)
+
+
+def test_this_build_of_faiss_sees_the_rows_where_they_are():
+    assert faiss._can_see_memory()
+
+
 def test_chunks_of_rows_are_joined(gallery, monkeypatch):
-    monkeypatch.setattr(exact, "CHUNK_ROWS", 37)
+    monkeypatch.setattr(scan, "CHUNK_ROWS", 37)
     monkeypatch.setattr(exact, "FEW_ROWS", 0)
     image_ids, embeddings = gallery.embeddings()
     queries = unit(embeddings[:80].astype(np.float32) + 0.05)
@@ -166,8 +199,8 @@ def test_a_query_that_is_no_number_is_refused(gallery):
 
 def test_the_steps_of_a_gpu_are_right_on_the_processor(gallery, monkeypatch):
     monkeypatch.setattr(exact, "FEW_ROWS", 0)
-    monkeypatch.setattr(exact, "CHUNK_ROWS", 37)
-    monkeypatch.setattr(exact, "scores_for", lambda device, queries: (scan._products, 8 * scan._HALF))
+    monkeypatch.setattr(scan, "CHUNK_ROWS", 37)
+    monkeypatch.setattr(scan, "scores_on", lambda device: (scan.products, 8 * scan.HALF))
     monkeypatch.setattr(ExactIndex, "_scored", ExactIndex._scored_on_device)
     image_ids, embeddings = gallery.embeddings()
     queries = unit(embeddings[::7].astype(np.float32) + 0.01)
@@ -187,3 +220,19 @@ def test_a_gpu_answers_what_numpy_does(gallery, monkeypatch):
     for allowed in (None, image_ids[::2], image_ids[::40]):
         found = index.search(queries, 15, allowed)[1]
         np.testing.assert_array_equal(found, reference(image_ids, embeddings, queries, 15, allowed)[1])
+
+
+def test_a_scan_leaves_other_threads_their_processors():
+    """Its own threads use one each; torch would hand that on to every thread that comes later."""
+    program = """
+import sys, threading, torch
+torch.set_num_threads(2)
+from medsiglip_search.index import scan
+scan.in_blocks(torch.float32)(torch.ones((3000, 4), dtype=torch.half), torch.ones((5, 4)))
+seen = []
+later = threading.Thread(target=lambda: (torch.ones(4).sum(), seen.append(torch.get_num_threads())))
+later.start(), later.join()
+print(torch.get_num_threads(), *seen, *scan._workers()[0].map(lambda _: torch.get_num_threads(), range(1)))
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["2", "2", "1"]

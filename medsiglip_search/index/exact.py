@@ -1,37 +1,24 @@
 """Exact search: every row is compared, on the processor or on a GPU."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
 from medsiglip_search.errors import InvalidQuery
 from medsiglip_search.gallery import Gallery
+from medsiglip_search.index.faiss import FaissScan
 from medsiglip_search.index.rows import Rows
-from medsiglip_search.index.scan import scores_for
-
-CHUNK_ROWS = 1 << 20
-"""Rows whose scores are looked at together. Threads meet after each chunk, and wait for the slowest."""
+from medsiglip_search.index.scan import Scan, TorchScan
 
 FEW_ROWS = 1024
 """Rows that are scored exactly at once, on one thread: several would take longer to start."""
 
+FEW_QUERIES = 3
+"""Queries up to which reading the rows once for each is faster than multiplying blocks, on the processor."""
+
 QUERIES_AT_ONCE, QUERIES_AT_ONCE_ON_GPU = 64, 1024
 SPARE_ROWS = 64
-GATHER_BELOW = 1 / 16
-"""The share of allowed rows below which they are gathered instead of comparing their neighbours with them."""
 
 _DECODED_ROWS = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Rows on the device. places: of each row, (n,) int64. allowed: (n,) bool, None for all."""
-
-    rows: torch.Tensor
-    places: np.ndarray
-    allowed: torch.Tensor | None
 
 
 class ExactIndex:
@@ -43,11 +30,23 @@ class ExactIndex:
 
     kind = "exact"
 
-    def __init__(self, rows: Rows, device: torch.device) -> None:
-        """device: where the rows lie; to a GPU they are copied piece by piece, and never moved again."""
+    def __init__(self, rows: Rows, device: torch.device, base: "ExactIndex | None" = None) -> None:
+        """device: where the rows lie; to a GPU they are copied piece by piece, and never moved again.
+
+        base: an index of the same base, whose scans of it are used again.
+        """
         self.rows = rows
         self._device = device
-        self._blocks = list(_blocks(rows, device))
+        size = len(rows.base)
+        self._many: TorchScan = TorchScan(device) if base is None else base._many.up_to(size)
+        self._few: FaissScan | None = None
+        if device.type == "cpu":
+            self._few = FaissScan() if base is None or base._few is None else base._few.up_to(size)
+        scans = (self._many,) if self._few is None else (self._many, self._few)
+        for scan in scans:
+            if base is None:
+                scan.add(0, rows.base)
+            scan.add(size, rows.tail)
 
     def search(
         self, queries: np.ndarray, top_k: int, allowed: np.ndarray | None = None
@@ -59,13 +58,7 @@ class ExactIndex:
     def refreshed(self, gallery: Gallery) -> "ExactIndex":
         """Return the index of another version of the same gallery."""
         rows = self.rows.refreshed(gallery)
-        if rows.saved is not self.rows.saved:
-            return ExactIndex(rows, self._device)
-        index = ExactIndex.__new__(ExactIndex)
-        index.rows, index._device = rows, self._device
-        base = [block for block in self._blocks if block[0] < len(rows.base)]
-        index._blocks = base + list(_of(rows.tail, len(rows.base), self._device))
-        return index
+        return ExactIndex(rows, self._device, self if rows.saved is self.rows.saved else None)
 
     def nearest(
         self, queries: np.ndarray, top_k: int, member: np.ndarray | None
@@ -104,99 +97,39 @@ class ExactIndex:
             few = np.arange(count) if member is None else np.flatnonzero(member)
             exact = queries.astype(np.float64) @ self.rows.take(few).astype(np.float64).T
             return self._ordered(exact.astype(np.float32), np.tile(few, (len(queries), 1)), k)
-        asked = torch.from_numpy(queries).to(self._device)
-        near, cuts = self._near(asked, k, count, member)
-        scores, places = self._ordered(self._rescored(asked, near), near, k)
-        for number in np.flatnonzero(np.isfinite(cuts)).tolist():
-            above = self._above(asked[number : number + 1], cuts[number], member)
+        scan: Scan = self._few if self._few and len(queries) <= FEW_QUERIES else self._many
+        fetched = min(k + SPARE_ROWS, count)
+        top, near = scan.near(queries, fetched, member)
+        scores, places = self._ordered(self._rescored(queries, near), near, k)
+        # What seems worse than the k-th by more than both can be off is worse.
+        cuts = top[:, k - 1] - 2 * scan.error
+        for number in np.flatnonzero((top[:, -1] >= cuts) & (fetched < count)).tolist():
+            above = scan.above(queries[number], float(cuts[number]), member)
             scores[number], places[number] = self.best(queries[number], above, k)
         return scores, places
 
-    def _near(
-        self, asked: torch.Tensor, k: int, count: int, member: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the places (Q, n) of rows that seem the best, more than k, and for each query a cut, (Q,).
-
-        The cut is infinite where these are certainly all that can be among the k best; else it is the score
-        that such rows have at least.
-        """
-        score, error = scores_for(self._device, len(asked))
-        fetched = min(k + SPARE_ROWS, count)
-        tops: list[torch.Tensor] = []
-        nears: list[np.ndarray] = []
-        for piece in self._pieces(member):
-            found = score(piece.rows, asked)
-            if piece.allowed is not None:
-                found = found.masked_fill(~piece.allowed, -torch.inf)
-            top, near = found.topk(min(fetched, len(piece.places)), dim=1)
-            tops.append(top.float().cpu())
-            nears.append(piece.places[near.cpu().numpy()])
-        top, order = torch.cat(tops, dim=1).topk(fetched, dim=1)
-        # What seems worse than the k-th by more than both can be off is worse.
-        cuts = (top[:, k - 1] - 2 * error).numpy()
-        suffices = (top[:, -1].numpy() < cuts) | (fetched == count)
-        return (
-            np.take_along_axis(np.concatenate(nears, axis=1), order.numpy(), 1),
-            np.where(suffices, np.inf, cuts),
-        )
-
-    def _rescored(self, asked: torch.Tensor, near: np.ndarray) -> np.ndarray:
+    def _rescored(self, queries: np.ndarray, near: np.ndarray) -> np.ndarray:
         """Return the scores (Q, n) float32 of the rows at `near`, from the stored numbers."""
         exact = np.empty(near.shape, np.float32)
         step = max(1, _DECODED_ROWS // near.shape[1])
         score = self._scored if self._device.type == "cpu" else self._scored_on_device
         for start in range(0, len(near), step):
-            exact[start : start + step] = score(asked[start : start + step], near[start : start + step])
+            exact[start : start + step] = score(queries[start : start + step], near[start : start + step])
         return exact
 
-    def _scored(self, asked: torch.Tensor, places: np.ndarray) -> np.ndarray:
+    def _scored(self, queries: np.ndarray, places: np.ndarray) -> np.ndarray:
         rows = self.rows.take(places.ravel()).astype(np.float64).reshape(*places.shape, -1)
-        return (rows @ asked.double().numpy()[:, :, None])[:, :, 0]
+        return (rows @ queries.astype(np.float64)[:, :, None])[:, :, 0]
 
-    def _scored_on_device(self, asked: torch.Tensor, places: np.ndarray) -> np.ndarray:
-        rows = self._taken(places.ravel()).double().reshape(*places.shape, -1)
-        return (rows @ asked.double()[:, :, None])[:, :, 0].cpu().numpy()
-
-    def _taken(self, places: np.ndarray) -> torch.Tensor:
-        """Return the rows at `places`, (n,), on the device."""
-        taken = torch.empty((len(places), self.rows.base.shape[1]), dtype=torch.half, device=self._device)
-        asked = torch.from_numpy(places).to(self._device)
-        for start, rows in self._blocks:
-            inside = (asked >= start) & (asked < start + len(rows))
-            taken[inside] = rows[asked[inside] - start]
-        return taken
+    def _scored_on_device(self, queries: np.ndarray, places: np.ndarray) -> np.ndarray:
+        rows = self._many.take(places.ravel()).double().reshape(*places.shape, -1)
+        asked = torch.from_numpy(queries).to(self._device).double()
+        return (rows @ asked[:, :, None])[:, :, 0].cpu().numpy()
 
     def _ordered(self, exact: np.ndarray, places: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best scores and their places, along the last axis; equal scores by image_id."""
         order = np.lexsort((self.rows.image_ids[places], -exact), axis=-1)[..., :k]
         return np.take_along_axis(exact, order, -1), np.take_along_axis(places, order, -1)
-
-    def _above(self, query: torch.Tensor, cut: float, member: np.ndarray | None) -> np.ndarray:
-        """Return the places of all rows that seem to score at least `cut`, less what a score can be off."""
-        score, error = scores_for(self._device, 1)
-        found = []
-        for piece in self._pieces(member):
-            is_above = score(piece.rows, query)[0] >= cut - error
-            if piece.allowed is not None:
-                is_above &= piece.allowed
-            found.append(piece.places[is_above.cpu().numpy()])
-        return np.concatenate(found)
-
-    def _pieces(self, member: np.ndarray | None) -> Iterator[_Piece]:
-        for start, rows in self._blocks:
-            places = np.arange(start, start + len(rows))
-            if member is None:
-                yield _Piece(rows, places, None)
-                continue
-            inside = member[start : start + len(rows)]
-            count = int(inside.sum())
-            if count == len(rows):
-                yield _Piece(rows, places, None)
-            elif count > GATHER_BELOW * len(rows):
-                yield _Piece(rows, places, torch.from_numpy(inside).to(self._device))
-            elif count:
-                chosen = np.flatnonzero(inside)
-                yield _Piece(rows[torch.from_numpy(chosen).to(self._device)], places[chosen], None)
 
 
 def checked(queries: np.ndarray) -> np.ndarray:
@@ -205,14 +138,3 @@ def checked(queries: np.ndarray) -> np.ndarray:
     if not np.isfinite(queries).all():
         raise InvalidQuery("the embedding of the query is not finite; the encoder failed on it")
     return queries
-
-
-def _blocks(rows: Rows, device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
-    yield from _of(rows.base, 0, device)
-    yield from _of(rows.tail, len(rows.base), device)
-
-
-def _of(embeddings: np.ndarray, first: int, device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
-    """Yield the first place of each block of rows, and the rows on the device."""
-    for start in range(0, len(embeddings), CHUNK_ROWS):
-        yield first + start, torch.from_numpy(embeddings[start : start + CHUNK_ROWS]).to(device)

@@ -1,14 +1,15 @@
-"""First stages with FAISS: the only module that imports it.
+"""What FAISS does: the only module that imports it.
 
-Each is built over the base's float16 rows, numbered by their places, and finds candidates that are scored
-exactly afterwards.
+`FaissScan` compares every row. The stages are built over the base's float16 rows, numbered by their places,
+and find candidates that are scored exactly afterwards.
 """
 
 import functools
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, BinaryIO, ClassVar
 
 import faiss
@@ -16,9 +17,57 @@ import numpy as np
 
 from medsiglip_search.errors import IndexUnavailable
 from medsiglip_search.index.files import Write
+from medsiglip_search.index.scan import SUMMATION
 
 _LARGEST = 127  # of 8 bits with a sign
 _AT_ONCE = 1 << 15  # rows that are turned to float32 at a time
+
+
+class FaissScan:
+    """Compares queries with float16 rows one after the other, on all threads; implements `Scan`.
+
+    The rows stay where they are: FAISS gets to see the memory that a file is mapped into.
+    """
+
+    error = SUMMATION
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[int, faiss.IndexScalarQuantizer, np.ndarray]] = []
+
+    def add(self, first: int, rows: np.ndarray) -> None:
+        """Take in rows, (n, D) float16, whose places begin at `first`."""
+        bounds = np.linspace(0, len(rows), _threads()[1] + 1).astype(int).tolist()
+        for start, end in pairwise(bounds):
+            if start < end:
+                self._parts.append((first + start, _in_place(rows[start:end]), rows[start:end]))
+
+    def up_to(self, end: int) -> "FaissScan":
+        """Return a scan of the rows at places below `end`, which were added together; none is moved."""
+        scan = FaissScan()
+        scan._parts = [part for part in self._parts if part[0] < end]
+        return scan
+
+    def near(
+        self, queries: np.ndarray, count: int, member: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores and places as `Scan` says."""
+
+        def best(part: tuple[int, faiss.IndexScalarQuantizer, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+            first, codes, _ = part
+            found = codes.search(queries, min(count, codes.ntotal), params=_within(part, member))
+            return found[0], np.where(found[1] < 0, -1, found[1] + first)
+
+        parts = list(_threads()[0].map(best, self._parts))
+        return _best_of(parts, count)
+
+    def above(self, query: np.ndarray, cut: float, member: np.ndarray | None) -> np.ndarray:
+        """Return places as `Scan` says."""
+
+        def found(part: tuple[int, faiss.IndexScalarQuantizer, np.ndarray]) -> np.ndarray:
+            first, codes, _ = part
+            return codes.range_search(query[None], cut, params=_within(part, member))[2] + first
+
+        return np.concatenate(list(_threads()[0].map(found, self._parts)))
 
 
 class Int8Stage:
@@ -37,10 +86,6 @@ class Int8Stage:
         """steps: (D,) float32, what one of a code is worth in each dimension."""
         self._codes = codes
         self._steps = steps
-        self._threads = os.cpu_count() or 1
-        self._pool = ThreadPoolExecutor(
-            self._threads, initializer=faiss.omp_set_num_threads, initargs=(1,), thread_name_prefix="int8"
-        )
 
     @classmethod
     def build(cls, base: np.ndarray) -> "Int8Stage":
@@ -75,19 +120,15 @@ class Int8Stage:
         asked = queries * self._steps
         asked = np.rint(asked * (_LARGEST / np.abs(asked).max(axis=1, keepdims=True)))
         chosen = None if member is None else _bitmap(member)
-        # FAISS scans for one query on one thread; so each thread gets a range of the rows.
-        bounds = np.linspace(0, self._codes.ntotal, self._threads + 1).astype(int).tolist()
+        pool, threads = _threads()
+        bounds = np.linspace(0, self._codes.ntotal, threads + 1).astype(int).tolist()
 
         def scan(low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
             inside: faiss.IDSelector = faiss.IDSelectorRange(low, high)
             both = inside if chosen is None else faiss.IDSelectorAnd(inside, chosen)
             return self._codes.search(asked, count, params=_parameters(faiss.SearchParameters, both))
 
-        parts = list(self._pool.map(scan, bounds[:-1], bounds[1:]))
-        scores, places = (np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True))
-        scores[places < 0] = -np.inf
-        order = np.argpartition(-scores, count - 1, axis=1)[:, :count]
-        return np.take_along_axis(places, order, 1)
+        return _best_of(list(pool.map(scan, bounds[:-1], bounds[1:])), count)[1]
 
 
 class IvfStage:
@@ -305,6 +346,70 @@ def _new_cagra(dim: int, links: int) -> Any:
     config.graph_degree = links
     config.intermediate_graph_degree = 2 * links
     return faiss.GpuIndexCagra(faiss.StandardGpuResources(), dim, faiss.METRIC_L2, config)
+
+
+@functools.cache
+def _threads() -> tuple[ThreadPoolExecutor, int]:
+    """Return a pool with a thread for each processor, and how many they are.
+
+    FAISS scans for one query on one thread, so each is given a part of the rows.
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ThreadPoolExecutor(count, "faiss", faiss.omp_set_num_threads, (1,)), count
+
+
+def _in_place(rows: np.ndarray) -> faiss.IndexScalarQuantizer:
+    """Return an index of (n, D) float16 rows that reads them where they are; they must live as long as it.
+
+    Where this build of FAISS does not have what that takes, they are copied.
+    """
+    codes = faiss.IndexScalarQuantizer(
+        rows.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    )
+    memory = rows.reshape(-1).view(np.uint8)
+    if _can_see_memory():
+        _show(codes.codes, memory)
+    else:
+        codes.codes.resize(memory.nbytes)
+        faiss.rev_swig_ptr(codes.codes.data(), memory.nbytes)[:] = memory
+    codes.ntotal = len(rows)
+    return codes
+
+
+def _show(vector: Any, memory: np.ndarray) -> None:
+    # What `MaybeOwnedVector::create_view` sets; that function itself takes no memory from Python.
+    address = faiss.swig_ptr(memory)
+    vector.is_owned = False
+    vector.view_data = vector.c_ptr = address
+    vector.view_size = vector.c_size = memory.nbytes
+
+
+@functools.cache
+def _can_see_memory() -> bool:
+    """Tell whether a vector of this build of FAISS can be a view of memory that is not its own."""
+    memory = np.arange(64, dtype=np.uint8)
+    vector = faiss.IndexScalarQuantizer(32, faiss.ScalarQuantizer.QT_fp16).codes
+    fields = ("is_owned", "view_data", "view_size", "c_ptr", "c_size")
+    if not all(hasattr(vector, field) for field in fields):
+        return False
+    _show(vector, memory)
+    return vector.size() == 64 and bool((faiss.rev_swig_ptr(vector.data(), 64) == memory).all())
+
+
+def _within(part: tuple[int, Any, np.ndarray], member: np.ndarray | None) -> Any:
+    """Return what restricts the search of a part to the members of all rows."""
+    if member is None:
+        return None
+    first, codes, _ = part
+    return faiss.SearchParameters(sel=_bitmap(member[first : first + codes.ntotal]))
+
+
+def _best_of(parts: Sequence[tuple[np.ndarray, np.ndarray]], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best of several answers, each scores and places (-1 for none), best first: (Q, count)."""
+    scores, places = (np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True))
+    scores[places < 0] = -np.inf
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    return np.take_along_axis(scores, order, 1), np.take_along_axis(places, order, 1)
 
 
 def _blocks(base: np.ndarray) -> Iterator[np.ndarray]:

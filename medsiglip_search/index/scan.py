@@ -1,65 +1,202 @@
-"""Inner products of many float16 rows with queries, in the arithmetic that the device is fastest in.
+"""Comparing queries with every float16 row, in the arithmetic that the device is fastest in.
 
-Each way comes with a bound of its error, so that the caller can tell which rows might be better than they
-look, and compare those exactly.
+A scan is a little off, by a bound that it knows, so that the caller can tell which rows might be better than
+they look, and compare those exactly.
 """
 
-from collections.abc import Callable
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 import torch
 
 from medsiglip_search.devices import multiplies_bf16
 
+CHUNK_ROWS = 1 << 20
+"""Rows whose scores are looked at together."""
+
+GATHER_BELOW = 1 / 16
+"""The share of allowed rows below which they are gathered instead of comparing their neighbours with them."""
+
 # Relative errors of rounding to nearest. With unit rows and queries, the error of a sum of products whose one
 # factor was rounded is at most as large (Cauchy-Schwarz), and that of the rounded sum too.
-_HALF, _BFLOAT16 = 2.0**-11, 2.0**-8 / 2
-_SUMMATION = 1e-4  # of 1152 products in float32, and then some
-
-FEW = 3
-"""Queries up to which reading the rows once for each is faster than multiplying blocks."""
+HALF, BFLOAT16 = 2.0**-11, 2.0**-9
+SUMMATION = 1e-4  # of 1152 products in float32, and then some
 
 _BLOCK = 1024  # rows that stay in the processor's second cache while they are converted and multiplied
 
+
+class Scan(Protocol):
+    """Compares unit queries with rows. error: by how much a score can be off."""
+
+    @property
+    def error(self) -> float: ...
+
+    def near(
+        self, queries: np.ndarray, count: int, member: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores (Q, count) float32 and places (Q, count) int64 of the rows that seem best, in order.
+
+        queries: (Q, D) float32. count: at most as many as there are members. member: (N,) bool, None for all.
+        """
+        ...
+
+    def above(self, query: np.ndarray, cut: float, member: np.ndarray | None) -> np.ndarray:
+        """Return the places, (n,) int64, of all rows that seem to score at least `cut`. query: (D,)."""
+        ...
+
+
 Scores = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Takes (n, D) float16 rows and (Q, D) float32 queries on one device, and returns (Q, n) floats."""
 
 
-def scores_for(device: torch.device, queries: int) -> tuple[Scores, float]:
-    """Return what scores rows, and by how much a score can be off.
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Rows on the device. places: of each row, (n,) int64. allowed: (n,) bool, None for all."""
 
-    It takes (n, D) float16 rows and (Q, D) float32 unit queries on the device, and returns (Q, n) floats.
-    """
+    rows: torch.Tensor
+    places: np.ndarray
+    allowed: torch.Tensor | None
+
+
+class TorchScan:
+    """Multiplies blocks of rows with many queries at once, on the processor or a GPU; implements `Scan`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._blocks: list[tuple[int, torch.Tensor]] = []
+        self._score, self.error = scores_on(device)
+
+    def add(self, first: int, rows: np.ndarray) -> None:
+        """Take in rows, (n, D) float16, whose places begin at `first`; to a GPU they go piece by piece."""
+        for start in range(0, len(rows), CHUNK_ROWS):
+            block = torch.from_numpy(rows[start : start + CHUNK_ROWS]).to(self._device)
+            self._blocks.append((first + start, block))
+
+    def up_to(self, end: int) -> "TorchScan":
+        """Return a scan of the rows at places below `end`, which were added together; none is moved."""
+        scan = TorchScan(self._device)
+        scan._blocks = [block for block in self._blocks if block[0] < end]
+        return scan
+
+    def near(
+        self, queries: np.ndarray, count: int, member: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores and places as `Scan` says."""
+        asked = torch.from_numpy(queries).to(self._device)
+        tops: list[torch.Tensor] = []
+        nears: list[np.ndarray] = []
+        for piece in self._pieces(member):
+            found = self._score(piece.rows, asked)
+            if piece.allowed is not None:
+                found = found.masked_fill(~piece.allowed, -torch.inf)
+            top, near = found.topk(min(count, len(piece.places)), dim=1)
+            tops.append(top.float().cpu())
+            nears.append(piece.places[near.cpu().numpy()])
+        top, order = torch.cat(tops, dim=1).topk(count, dim=1)
+        return top.numpy(), np.take_along_axis(np.concatenate(nears, axis=1), order.numpy(), 1)
+
+    def above(self, query: np.ndarray, cut: float, member: np.ndarray | None) -> np.ndarray:
+        """Return places as `Scan` says."""
+        asked = torch.from_numpy(query[None]).to(self._device)
+        found = []
+        for piece in self._pieces(member):
+            is_above = self._score(piece.rows, asked)[0] >= cut
+            if piece.allowed is not None:
+                is_above &= piece.allowed
+            found.append(piece.places[is_above.cpu().numpy()])
+        return np.concatenate(found)
+
+    def take(self, places: np.ndarray) -> torch.Tensor:
+        """Return the rows at `places`, (n,), on the device."""
+        asked = torch.from_numpy(places).to(self._device)
+        taken = torch.empty((len(places), self._blocks[0][1].shape[1]), dtype=torch.half, device=self._device)
+        for start, rows in self._blocks:
+            inside = (asked >= start) & (asked < start + len(rows))
+            taken[inside] = rows[asked[inside] - start]
+        return taken
+
+    def _pieces(self, member: np.ndarray | None) -> Iterator[_Piece]:
+        for start, rows in self._blocks:
+            places = np.arange(start, start + len(rows))
+            if member is None:
+                yield _Piece(rows, places, None)
+                continue
+            inside = member[start : start + len(rows)]
+            count = int(inside.sum())
+            if count == len(rows):
+                yield _Piece(rows, places, None)
+            elif count > GATHER_BELOW * len(rows):
+                yield _Piece(rows, places, torch.from_numpy(inside).to(self._device))
+            elif count:
+                chosen = np.flatnonzero(inside)
+                yield _Piece(rows[torch.from_numpy(chosen).to(self._device)], places[chosen], None)
+
+
+def scores_on(device: torch.device) -> tuple[Scores, float]:
+    """Return what scores rows on a device, and by how much a score can be off."""
     if device.type != "cpu":
         # Tensor cores sum in float32, but may join partial sums in float16.
-        return _products, 8 * _HALF
-    if queries <= FEW:
-        return _one_by_one, 2 * _HALF + _SUMMATION
+        return products, 8 * HALF
     if multiplies_bf16(device):
-        return _in_blocks(torch.bfloat16), 3 * _BFLOAT16 + _SUMMATION
-    return _in_blocks(torch.float32), _SUMMATION
+        return in_blocks(torch.bfloat16), 3 * BFLOAT16 + SUMMATION
+    return in_blocks(torch.float32), SUMMATION
 
 
-def _products(rows: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
+def products(rows: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
+    """Return the scores as a GPU computes them."""
     return queries.half() @ rows.T
 
 
-def _one_by_one(rows: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
-    return torch.stack([torch.mv(rows, query) for query in queries.half()])
+def in_blocks(dtype: torch.dtype) -> Scores:
+    """Return what scores rows on the processor, in float32 or bfloat16."""
 
-
-def _in_blocks(dtype: torch.dtype) -> Scores:
     def scores(rows: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
         found = torch.empty((len(queries), len(rows)), dtype=dtype)
         asked = queries.to(dtype)
-        wide = torch.empty((_BLOCK, rows.shape[1]))
-        narrow = wide if dtype == torch.float32 else torch.empty_like(wide, dtype=dtype)
-        for start in range(0, len(rows), _BLOCK):
-            block = rows[start : start + _BLOCK]
-            size = len(block)
-            # float16 -> float32 -> bfloat16: each step is vectorised, the direct way is not (4 times slower).
-            wide[:size].copy_(block)
-            if narrow is not wide:
-                narrow[:size].copy_(wide[:size])
-            found[:, start : start + size] = asked @ narrow[:size].T
+
+        def score(start: int, end: int) -> None:
+            wide = torch.empty((_BLOCK, rows.shape[1]))
+            narrow = wide if dtype == torch.float32 else torch.empty_like(wide, dtype=dtype)
+            for first in range(start, end, _BLOCK):
+                block = rows[first : min(first + _BLOCK, end)]
+                size = len(block)
+                # float16 -> float32 -> bfloat16: each step is vectorised, the direct way is not, and 4 times
+                # slower.
+                wide[:size].copy_(block)
+                if narrow is not wide:
+                    narrow[:size].copy_(wide[:size])
+                found[:, first : first + size] = asked @ narrow[:size].T
+
+        pool, count = _workers()
+        step = _BLOCK * max(1, len(rows) // (8 * count * _BLOCK))  # small, so that no thread ends long after
+        starts = range(0, len(rows), step)
+        list(pool.map(score, starts, (min(start + step, len(rows)) for start in starts)))
         return found
 
     return scores
+
+
+@functools.cache
+def _workers() -> tuple[ThreadPoolExecutor, int]:
+    """Return threads each of which computes on one processor, and how many they are.
+
+    Left to itself, torch shares every block among all processors, which then wait for each other some
+    thousand times: 1.5 times slower.
+    """
+    count = torch.get_num_threads()
+    pool = ThreadPoolExecutor(count, "scan")
+    all_there = threading.Barrier(count)
+
+    def compute_alone(_: int) -> None:
+        torch.get_num_threads()  # torch sets a thread up when first used, and would undo the next line
+        torch.set_num_threads(1)
+        all_there.wait()
+
+    list(pool.map(compute_alone, range(count)))
+    torch.set_num_threads(count)  # or threads that come later would be set up as these are
+    return pool, count

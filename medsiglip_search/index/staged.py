@@ -29,24 +29,36 @@ LARGE_ANSWER = 8
 
 CODES = "faiss"
 
+Texts = Callable[[], np.ndarray]
+"""Makes (n, D) embeddings of typical texts."""
+
 log = logging.getLogger(__name__)
 
 
 class StagedIndex:
     """A first stage over the base, and exact search for everything else; implements `Index`."""
 
-    def __init__(self, rows: Rows, stage: FirstStage, setting: Setting, exact: ExactIndex) -> None:
-        """exact: over the same rows. setting: how much the stage looks at."""
+    def __init__(
+        self,
+        rows: Rows,
+        stage: FirstStage,
+        setting: Setting,
+        exact: ExactIndex,
+        recall: float = 0.95,
+        texts: Texts | None = None,
+    ) -> None:
+        """exact: over the same rows. setting: how much the stage looks at. recall, texts: as in `open`."""
         self.kind = stage.kind
         self.rows = rows
         self.stage = stage
         self.setting = setting
         self._exact = exact
+        self._recall, self._texts = recall, texts
         self._filters = honours_filters(stage.kind)
 
     @classmethod
     def open(
-        cls, gallery: Gallery, rows: Rows, kind: str, recall: float, texts: Callable[[], np.ndarray] | None
+        cls, gallery: Gallery, rows: Rows, kind: str, recall: float, texts: Texts | None
     ) -> "StagedIndex":
         """Load the stage that was saved with these rows, or build, measure and save it.
 
@@ -61,14 +73,14 @@ class StagedIndex:
                 "the %s index finds %.3f of the ten best images at most, and %.3f were asked for",
                 *(kind, setting.recall, recall),
             )
-        return cls(rows, stage, setting, exact)
+        return cls(rows, stage, setting, exact, recall, texts)
 
     def refreshed(self, gallery: Gallery) -> "StagedIndex":
         """Return the index of another version of the same gallery; new rows are compared one and all."""
         exact = self._exact.refreshed(gallery)
         if exact.rows.saved is not self.rows.saved:
-            return self.open(gallery, exact.rows, self.kind, self.setting.recall, None)
-        return StagedIndex(exact.rows, self.stage, self.setting, exact)
+            return self.open(gallery, exact.rows, self.kind, self._recall, self._texts)
+        return StagedIndex(exact.rows, self.stage, self.setting, exact, self._recall, self._texts)
 
     def search(
         self, queries: np.ndarray, top_k: int, allowed: np.ndarray | None = None
@@ -139,7 +151,7 @@ def _build(
     rows: Rows,
     kind: str,
     exact: ExactIndex,
-    texts: Callable[[], np.ndarray] | None,
+    texts: Texts | None,
 ) -> tuple[FirstStage, Sequence[Setting]]:
     started = time.monotonic()
     log.info("building the %s index of %d images; this is done once", kind, len(rows.base))
