@@ -75,7 +75,7 @@ def images_schema(dim: int) -> pa.Schema:
 
 _OWN_COLUMNS = frozenset(images_schema(1).names)
 # A hit is printed with these beside its instance's columns.
-_HIT_COLUMNS = frozenset({"rank", "score", "relevance", "count"})
+_HIT_COLUMNS = frozenset({"rank", "score", "relevance", "count", "query", "query_text"})
 _EXACT = 2**53
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from test_index import reference
 
 from benchmarks.vectors import Vectors
+from medsiglip_search import checksums
 from medsiglip_search.errors import IndexUnavailable
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.index import faiss, open_index, staged, tuning
@@ -103,7 +104,12 @@ def test_with_all_its_effort_a_stage_answers_what_numpy_does(index, gallery, dat
 
 def test_equal_rows_are_answered_by_image_id(index, gallery):
     query = gallery.embeddings_of([EQUAL.start + 1])
-    assert index.search(query, 5)[1].tolist() == [[4, *range(EQUAL.start + 1, EQUAL.start + 5)]]
+    equal = [4, *range(EQUAL.start + 1, EQUAL.stop + 1)]
+    (found,) = index.search(query, 5)[1].tolist()
+    assert set(found) <= set(equal)
+    assert found == sorted(found)
+    if index.kind != "hnsw":  # which may miss some of them
+        assert found == equal[:5]
 
 
 def test_a_long_answer_is_as_long_as_asked(index, gallery, vectors):
@@ -172,6 +178,34 @@ def test_a_damaged_index_is_built_anew_with_a_notice(small, caplog):
                 caplog.clear()
                 assert answer(gallery, kind) == right
                 assert "damaged" in caplog.text
+
+
+@pytest.mark.parametrize("part", ["rows", "stage"])
+def test_an_index_of_another_release_is_built_anew(small, caplog, part):
+    gallery, kind = small
+    right = answer(gallery, kind)
+    folder = gallery.path / "index"
+    file = folder / f"{kind if part == 'stage' else 'rows'}.json"
+    file.write_text(json.dumps({"of": "another release"}))
+    checksums.write_list(
+        folder, checksums.read_list(folder).digests | checksums.digests_of(folder, [file.name])
+    )
+    with caplog.at_level(logging.INFO):
+        assert answer(gallery, kind) == right
+    assert "another release" in caplog.text
+    assert "damaged" not in caplog.text
+
+
+def test_codes_that_faiss_cannot_read_are_built_anew(small, caplog):
+    gallery, kind = small
+    right = answer(gallery, kind)
+    folder = gallery.path / "index"
+    (folder / f"{kind}.faiss").write_bytes(b"of a later FAISS")
+    digests = checksums.digests_of(folder, [f"{kind}.faiss"])
+    checksums.write_list(folder, checksums.read_list(folder).digests | digests)
+    with caplog.at_level(logging.INFO):
+        assert answer(gallery, kind) == right
+    assert "does not read" in caplog.text
 
 
 def test_new_rows_are_found_at_once_without_building(small, monkeypatch):

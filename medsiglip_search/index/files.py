@@ -21,6 +21,9 @@ from medsiglip_search.files import UNFINISHED, write_file
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.gallery_folder import INDEX, INDEX_LOCK
 
+FORMAT_VERSION = 1
+"""Of all parts; parts of another version are made anew."""
+
 log = logging.getLogger(__name__)
 
 Write = Callable[[Path], None]
@@ -52,13 +55,16 @@ def load(gallery: Gallery, name: str, endings: tuple[str, ...]) -> Part | None:
                     break
                 opened[ending].seek(0)
             else:
-                return Part(json.loads(note), opened)
+                if (told := json.loads(note)).get("format_version") == FORMAT_VERSION:
+                    return Part(told, opened)
+                log.info("the index is of another release; building it anew")
+                _close(opened)
+                return None
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
         pass
-    for file in opened.values():
-        file.close()
+    _close(opened)
     if locks.is_unfinished(gallery.path / INDEX_LOCK):
         log.info("the index was not yet saved as a whole; building it anew")
     else:
@@ -99,9 +105,15 @@ def save(
     return None
 
 
+def _close(files: Mapping[str, BufferedReader]) -> None:
+    for file in files.values():
+        file.close()
+
+
 def _written(
     folder: Path, name: str, note: Mapping[str, Any], files: Mapping[str, Write], beside: Mapping[str, Any]
 ) -> Part:
+    note = {"format_version": FORMAT_VERSION, **note}
     stays = {name, *beside}
     for found in os.listdir(folder):
         if found.split(".")[0] not in stays and found not in (FILES, Path(INDEX_LOCK).name):

@@ -143,7 +143,11 @@ def _load(gallery: Gallery, rows: Rows, kind: str) -> tuple[FirstStage, Sequence
             log.info("the %s index is of earlier rows; building it anew", kind)
             return None
         settings = [Setting(**setting) for setting in part.note["measured"]]
-        return STAGES[kind].load(part.note["stage"], file), settings
+        try:
+            return STAGES[kind].load(part.note["stage"], file), settings
+        except RuntimeError:  # of FAISS, which reads files of its earlier releases, but not of later ones
+            log.info("this FAISS does not read the saved %s index; building it anew", kind)
+            return None
 
 
 def _build(
