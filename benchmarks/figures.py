@@ -1,10 +1,13 @@
 """Figures with the bounds that they must keep, as benchmarks print and write them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from benchmarks.read import machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,25 @@ class Figure:
         return f"{self.name:58}{self.value:10.3f} {self.unit:12}{bound:14}{verdict}"
 
 
-def written(path: Path, machine: Mapping[str, str], figures: Sequence[Figure]) -> None:
-    """Write the figures as JSON, with what they depend on."""
-    content = {"machine": machine, "figures": [asdict(figure) for figure in figures]}
-    path.write_text(json.dumps(content, indent=1) + "\n")
+def report(sections: Iterable[Iterable[Figure]], libraries: Iterable[str], out: Path | None) -> list[Figure]:
+    """Print each figure as it comes, and first what all depend on; write them to `out` as JSON, too.
+
+    libraries: whose versions are told.
+    """
+    about = machine() | {library: version(library) for library in libraries}
+    print(", ".join(f"{name} {value}" for name, value in about.items()))
+    figures = []
+    for section in sections:
+        for figure in section:
+            print(figure, flush=True)
+            figures.append(figure)
+    if out:
+        content = {"machine": about, "figures": [asdict(figure) for figure in figures]}
+        out.write_text(json.dumps(content, indent=1) + "\n")
+    return figures
+
+
+def require_all(figures: Iterable[Figure]) -> None:
+    """End the program with 1 if a figure does not keep its bound."""
+    if any(not figure.holds for figure in figures):
+        raise SystemExit(1)

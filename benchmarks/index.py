@@ -12,15 +12,14 @@ are generated (`--pictures` adds real ones to the ratio). Each line names the bo
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.figures import Figure, written
+from benchmarks.figures import Figure, report, require_all
 from benchmarks.index_files import (
     COMMIT_ROWS,
     demo_pictures,
@@ -30,7 +29,6 @@ from benchmarks.index_files import (
     small_pictures,
 )
 from benchmarks.processes import Sample, run
-from benchmarks.read import machine
 
 WAYS = "benchmarks.index_ways"
 # As the commands set it (see `cli.main`); the notebook's loop runs as torch comes.
@@ -145,6 +143,12 @@ SECTIONS: dict[str, Callable[[Path, Size], Iterator[Figure]]] = {
 }
 
 
+def _sections(names: Iterable[str], size: Size) -> Iterator[Iterator[Figure]]:
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            yield SECTIONS[name](Path(folder), size)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sections", nargs="*", metavar="SECTION", help="ratio, growth, ...; all by default")
@@ -158,22 +162,12 @@ def main() -> None:
         parser.error(f"no section {sorted(unknown)[0]}; there are {', '.join(SECTIONS)}")
     counts = (int(options.scale * count) for count in (3000, 1000, 20_000, 100_000, 1_000_000))
     size = Size(options.rounds, *counts, tuple(options.pictures))
-    about = machine() | {library: version(library) for library in LIBRARIES}
-    print(", ".join(f"{name} {value}" for name, value in about.items()))
-    figures: list[Figure] = []
-    for section in options.sections or SECTIONS:
-        with tempfile.TemporaryDirectory() as folder:
-            for figure in SECTIONS[section](Path(folder), size):
-                print(figure, flush=True)
-                figures.append(figure)
-    if options.json:
-        written(options.json, about, figures)
+    figures = report(_sections(options.sections or SECTIONS, size), LIBRARIES, options.json)
     if options.plot:
         from benchmarks.index_plot import draw
 
         draw(figures, options.plot)
-    if any(not figure.holds for figure in figures):
-        raise SystemExit(1)
+    require_all(figures)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from benchmarks.index import Figure
+from benchmarks.figures import Figure
 
 WINDOW_S = 2.0
 
 
-def draw(figures: "Sequence[Figure]", out: Path) -> None:
+def draw(figures: Sequence[Figure], out: Path) -> None:
     """Draw the longest run among `figures` into an image file."""
     from matplotlib.figure import Figure as Canvas
 

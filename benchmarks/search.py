@@ -19,7 +19,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.figures import Figure, written
+from benchmarks.figures import Figure, report, require_all
 from benchmarks.index_files import generated
 from benchmarks.processes import run
-from benchmarks.read import machine
 from benchmarks.search_galleries import DIM, DRAWN, first_rows, queries, search_gallery
 from benchmarks.search_gpu import figures as gpu_figures
+from benchmarks.search_plot import draw
 from benchmarks.search_ways import Given
 from benchmarks.timing import Pair, once, paired, seconds
 from medsiglip_search.gallery import Gallery
@@ -326,25 +325,15 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.sections) - set(SECTIONS):
         parser.error(f"no section {sorted(unknown)[0]}; there are {', '.join(SECTIONS)}")
-    about = machine() | {library: version(library) for library in LIBRARIES}
-    print(", ".join(f"{name} {value}" for name, value in about.items()))
-    figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as scratch:
         gallery = search_gallery((options.folder or Path(scratch)) / f"rows-{options.rows}", options.rows)
         images, texts = queries(HELD_OUT)
         task = Task(Path(scratch), gallery, Rows.open(gallery), images, texts, options.peer_rows)
-        for section in options.sections or SECTIONS:
-            for figure in SECTIONS[section](task):
-                print(figure, flush=True)
-                figures.append(figure)
-    if options.json:
-        written(options.json, about, figures)
+        sections = (SECTIONS[name](task) for name in options.sections or SECTIONS)
+        figures = report(sections, LIBRARIES, options.json)
     if options.plot:
-        from benchmarks.search_plot import draw
-
         draw(figures, options.plot)
-    if any(not figure.holds for figure in figures):
-        raise SystemExit(1)
+    require_all(figures)
 
 
 if __name__ == "__main__":

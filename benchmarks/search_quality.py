@@ -26,8 +26,8 @@ from medsiglip_search.encoders import Encoder, load_encoder
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.index import open_index
 from medsiglip_search.queries import Query
+from medsiglip_search.querying.relevance import MATCH
 from medsiglip_search.records import GalleryMeta, Result
-from medsiglip_search.relevance import MATCH
 from medsiglip_search.search import Searcher
 
 UNSEEN_SEEDS = (401, 502, 603)

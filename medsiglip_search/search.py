@@ -7,20 +7,20 @@ from functools import partial
 
 import numpy as np
 
-from medsiglip_search import cursors
 from medsiglip_search.encoders import Encoder, load_encoder
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.grouping import Groups
 from medsiglip_search.images.guard import Guard, Limits
 from medsiglip_search.index import Index, Kind, open_index
-from medsiglip_search.own_patient import left_out
 from medsiglip_search.queries import GroupBy, Image, Part, Query, QueryImage, Where
-from medsiglip_search.query_embedding import Embedded, QueryEmbedder
-from medsiglip_search.ranking import Asked, Ranked, cosines, members, pictures, rank
+from medsiglip_search.querying import cursors
+from medsiglip_search.querying.embedding import Embedded, QueryEmbedder
+from medsiglip_search.querying.grouping import Groups
+from medsiglip_search.querying.own_patient import left_out
+from medsiglip_search.querying.ranking import Asked, Ranked, cosines, members, pictures, rank
+from medsiglip_search.querying.relevance import MATCH, Background, GroupSample, ImageSample
+from medsiglip_search.querying.selections import Selections
+from medsiglip_search.querying.typical_texts import TYPICAL_TEXTS
 from medsiglip_search.records import Hit, Instance, Result
-from medsiglip_search.relevance import MATCH, Background, GroupSample, ImageSample
-from medsiglip_search.selections import Selections
-from medsiglip_search.typical_texts import TYPICAL_TEXTS
 
 
 class Searcher:

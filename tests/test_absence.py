@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from galleries import unit
 
-from medsiglip_search.absence import ABSENT_WEIGHT, kind_of, present_minus_absent
+from medsiglip_search.querying.absence import ABSENT_WEIGHT, kind_of, present_minus_absent
 
 A, B = np.eye(3)[:2]
 ACROSS = np.array([[1, 0, 0], [-1, 0, 0], [0, 2, 0], [0, -2, 0.0]])

@@ -2,8 +2,8 @@ import base64
 
 import pytest
 
-from medsiglip_search import cursors
 from medsiglip_search.errors import CursorExpired, InvalidQuery
+from medsiglip_search.querying import cursors
 
 
 def test_a_cursor_says_where_its_page_ended():

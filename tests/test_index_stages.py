@@ -222,6 +222,36 @@ def test_new_rows_are_found_at_once_without_building(small, monkeypatch):
     assert index.search(QUERY, 1)[1][0, 0] != 401
 
 
+def add_an_image(gallery):
+    with gallery.writer() as writer:
+        writer.commit([instance("new")], [b""], QUERY, [])
+
+
+def purge_an_image(gallery):
+    with gallery.writer() as writer:
+        writer.delete("image_id = 1", for_good=True)
+        writer.purge()
+
+
+@pytest.mark.usefixtures("asked_in_full")
+@pytest.mark.parametrize(("change", "is_saved"), [(add_an_image, True), (purge_an_image, False)])
+def test_what_was_built_while_the_gallery_changed_is_saved_unless_it_has_purged_rows(
+    tmp_path, monkeypatch, change, is_saved
+):
+    gallery = gallery_of(tmp_path / "g", np.random.default_rng(0).standard_normal((400, 8)))
+    build = faiss.Int8Stage.build
+
+    def build_meanwhile(base):
+        change(Gallery.open(gallery.path))
+        return build(base)
+
+    monkeypatch.setattr(faiss.Int8Stage, "build", build_meanwhile)
+    monkeypatch.setattr(staged, "honours_filters", lambda kind: True)
+    assert 1 in open_index(gallery, "int8").search(QUERY, 400)[1]
+    assert (gallery.path / "index" / "int8.faiss").exists() == is_saved
+    assert (gallery.path / "index" / "rows.f16").exists() == is_saved
+
+
 def test_an_index_of_earlier_rows_is_built_anew(small, monkeypatch, caplog):
     gallery, kind = small
     monkeypatch.setattr("medsiglip_search.index.rows.REWRITE_FROM", 0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from medsiglip_search.negation import Understood, understood
+from medsiglip_search.querying.negation import Understood, understood
 
 
 @pytest.mark.parametrize(

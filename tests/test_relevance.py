@@ -9,8 +9,8 @@ from medsiglip_search.demo.cases import draw_study, labels_of, plan, render
 from medsiglip_search.encoders import load_encoder
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.index import open_index
+from medsiglip_search.querying.relevance import MATCH, Background
 from medsiglip_search.records import Attributes, GalleryMeta, Instance
-from medsiglip_search.relevance import MATCH, Background
 from medsiglip_search.search import Searcher
 
 SEED, IMAGES = 77, 160

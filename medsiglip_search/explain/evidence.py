@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from medsiglip_search.explain import Explanation, Support
+from medsiglip_search.querying.relevance import MATCH
 from medsiglip_search.records import Hit, Result
-from medsiglip_search.relevance import MATCH
 
 AGREEMENT = 0.6
 """The share of hits from which on they are said to agree."""

@@ -82,17 +82,20 @@ def save(
     """Write a part, then the list that vouches for it; return it, or None if it cannot be saved.
 
     beside: the other parts that stay, with the notes that they must have; all else in the folder goes. If one
-    of them is no longer there as it must be, nothing is written.
+    of them is no longer there as it must be, nothing is written; without any, if the gallery has changed.
     """
     folder = gallery.path / INDEX
     beside = beside or {}
     try:
         folder.mkdir(exist_ok=True)
         with locks.exclusive(gallery.path / INDEX_LOCK) as hold:
-            part = None
-            # What was deleted since must not come back to the disk; `GalleryWriter.purge` waits for the lock.
-            if gallery.is_newest and all(note_of(gallery, other) == its for other, its in beside.items()):
-                part = _written(folder, name, note, files, beside)
+            # What was deleted since must not come back to the disk; `GalleryWriter.purge` waits for the lock,
+            # and takes all parts away.
+            if beside:
+                may_write = all(note_of(gallery, other) == its for other, its in beside.items())
+            else:
+                may_write = gallery.is_newest
+            part = _written(folder, name, note, files, beside) if may_write else None
             hold.finish()
             return part
     except locks.Held:

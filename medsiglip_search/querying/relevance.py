@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.grouping import Groups
+from medsiglip_search.querying.grouping import Groups
 
 SAMPLED_IMAGES = 1000
 """How many random images of the gallery tell what a query scores where it does not fit."""

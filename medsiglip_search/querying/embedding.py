@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from medsiglip_search import filters
-from medsiglip_search.absence import ABSENT_ALONE_WEIGHT, kind_of, present_minus_absent
 from medsiglip_search.encoders import Encoder
 from medsiglip_search.errors import InvalidQuery, Unreadable
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.images import pixel_digest
 from medsiglip_search.images.guard import Guard
-from medsiglip_search.negation import Understood, understood
 from medsiglip_search.queries import Image, Like, Part, Query, QueryImage, Region, Study, Text
+from medsiglip_search.querying.absence import ABSENT_ALONE_WEIGHT, kind_of, present_minus_absent
+from medsiglip_search.querying.negation import Understood, understood
+from medsiglip_search.querying.relevance import ImageSample
 from medsiglip_search.records import Attributes
-from medsiglip_search.relevance import ImageSample
 
 MAX_CASE_IMAGES = 64
 """Of a case with more images so many are asked about, evenly spaced."""

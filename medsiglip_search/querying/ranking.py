@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.grouping import Groups, among, firsts
 from medsiglip_search.index import Index
+from medsiglip_search.querying.grouping import Groups, among, firsts
 
 SPARE = 16
 """Candidates that are fetched beyond those asked for, in case some are duplicates."""

@@ -6,9 +6,9 @@ import numpy as np
 
 from medsiglip_search import filters
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.grouping import Groups
 from medsiglip_search.identifiers import identifiers_for
-from medsiglip_search.query_embedding import Embedded, Read
+from medsiglip_search.querying.embedding import Embedded, Read
+from medsiglip_search.querying.grouping import Groups
 
 
 def left_out(
