@@ -1,7 +1,6 @@
 """Programs that `benchmarks.search` runs as processes: `python -m benchmarks.search_ways WAY ...`.
 
     memory GALLERY KIND               what an index takes, beside the libraries
-    start GALLERY                     the first hit of a search in a new process
     hnsw GALLERY ROWS QUERIES         FAISS HNSW over float32 rows, the peer
     ivf GALLERY ROWS QUERIES STAGE    ours on the same rows; STAGE: the folder of its files
 
@@ -18,7 +17,7 @@ import faiss
 import numpy as np
 import torch
 
-from benchmarks.search_galleries import DIM, WEIGHTS_DIGEST, first_rows, queries
+from benchmarks.search_galleries import DIM, first_rows, queries
 from benchmarks.timing import seconds
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.index import open_index
@@ -27,27 +26,9 @@ from medsiglip_search.index.faiss import IvfStage
 from medsiglip_search.index.rows import Rows
 from medsiglip_search.index.staged import StagedIndex
 from medsiglip_search.index.tuning import Setting
-from medsiglip_search.records import PreprocessSpec
-from medsiglip_search.search import Searcher
 
 K = 10
 LINKS, BREADTHS = 32, (16, 32, 64, 128, 256, 512)
-
-
-class Given:
-    """An encoder whose only text is a held-out query."""
-
-    name, revision, weights_digest, dim = "generated", "1", WEIGHTS_DIGEST, DIM
-    spec, batch_size, scale, bias = PreprocessSpec(), 1, 1.0, 0.0
-
-    def with_spec(self, spec: PreprocessSpec) -> "Given":
-        return self
-
-    def embed_images(self, images: Any) -> np.ndarray:
-        raise NotImplementedError
-
-    def embed_texts(self, texts: Any) -> np.ndarray:
-        return queries(len(texts))[1]
 
 
 def memory(path: str, kind: str) -> dict[str, Any]:
@@ -63,17 +44,11 @@ def memory(path: str, kind: str) -> dict[str, Any]:
     return {"bytes": resident("VmHWM") - before, "mapped": resident("RssFile")}
 
 
-def start(path: str) -> dict[str, Any]:
-    """Answer one question; how long the whole process takes is measured from outside."""
-    (hit,) = Searcher.open(path, Given()).search(text="any", top_k=1)
-    return {"image_id": hit.instance.image_id}
-
-
 def hnsw(path: str, count: str, file: str) -> dict[str, Any]:
     """Measure the peer at each breadth of search."""
     rows, asked, truth = _task(path, count, file)
     faiss.omp_set_num_threads(torch.get_num_threads())
-    before = resident()
+    before, private = resident(), resident("RssAnon")
     started = time.perf_counter()
     index = faiss.IndexHNSWFlat(DIM, LINKS, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = 80
@@ -85,19 +60,21 @@ def hnsw(path: str, count: str, file: str) -> dict[str, Any]:
     for breadth in BREADTHS:
         index.hnsw.efSearch = breadth
         found.append(_measured(lambda batch: index.search(batch, K)[1], asked, truth, breadth))
-    return {"build_s": build_s, "bytes": taken, "resident": resident() - before, "found": found}
+    grown = {"resident": resident() - before, "private": resident("RssAnon") - private}
+    return {"build_s": build_s, "bytes": taken, "found": found, **grown}
 
 
 def ivf(path: str, count: str, file: str, stage: str) -> dict[str, Any]:
     """Measure ours in the setting that was chosen when it was built."""
     rows, asked, truth = _task(path, count, file)
-    before = resident()
+    before, private = resident(), resident("RssAnon")
     with (Path(stage) / "ivf.faiss").open("rb") as codes:
         loaded = IvfStage.load({}, codes)
     setting = Setting(**json.loads((Path(stage) / "setting.json").read_text()))
     index = StagedIndex(rows, loaded, setting, ExactIndex(rows, torch.device("cpu")))
     found = _measured(lambda batch: index.search(batch, K)[1] - 1, asked, truth, setting.effort)
-    return {"bytes": loaded.size_bytes, "resident": resident() - before, "found": [found]}
+    grown = {"resident": resident() - before, "private": resident("RssAnon") - private}
+    return {"bytes": loaded.size_bytes, "found": [found], **grown}
 
 
 def _task(path: str, count: str, file: str) -> tuple[Rows, np.ndarray, np.ndarray]:
@@ -127,7 +104,7 @@ def resident(field: str = "VmRSS") -> int:
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{field}:"))
 
 
-WAYS = {"memory": memory, "start": start, "hnsw": hnsw, "ivf": ivf}
+WAYS = {"memory": memory, "hnsw": hnsw, "ivf": ivf}
 
 if __name__ == "__main__":
     way, *arguments = sys.argv[1:]

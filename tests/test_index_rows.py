@@ -139,6 +139,28 @@ def test_a_reader_of_an_older_version_finds_what_that_version_holds(saved, monke
     assert (saved.path / "index" / "rows.f16").read_bytes() == saved_file
 
 
+def test_a_flipped_bit_in_any_chunk_of_a_large_file_is_noticed(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("medsiglip_search.index.files._CHUNK", 1000)
+    monkeypatch.setattr("medsiglip_search.index.files._READ", 500)
+    gallery = gallery_of(tmp_path / "g", np.random.default_rng(0).standard_normal((700, 2)))
+    expected = found(gallery)
+    file = gallery.path / "index" / "rows.f16"
+    note = json.loads((gallery.path / "index" / "rows.json").read_text())
+    assert len(note["files"]["f16"]["chunks"]) == 3
+    for place in (0, 999, 1000, 2500, 2799):
+        content = bytearray(file.read_bytes())
+        content[place] ^= 1
+        file.write_bytes(content)
+        caplog.clear()
+        assert found(gallery) == expected
+        assert "damaged" in caplog.text
+    for content in (file.read_bytes() + b"\0", file.read_bytes()[:-1], file.read_bytes()[:2000]):
+        file.write_bytes(content)
+        caplog.clear()
+        assert found(gallery) == expected
+        assert "damaged" in caplog.text
+
+
 def test_a_folder_that_cannot_be_written_leaves_the_index_in_memory(tmp_path):
     gallery = gallery_of(tmp_path / "g", [[1, 1], [0, 1], [1, 0]])
     (gallery.path / "index").write_text("a file where the folder would go")

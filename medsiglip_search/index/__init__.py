@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
@@ -59,35 +60,35 @@ def open_index(
     texts: makes (n, D) embeddings of typical texts, on which an approximate index is measured when built.
     Raises IndexUnavailable, InvalidQuery.
     """
-    import torch
-
-    from medsiglip_search.index.exact import ExactIndex
     from medsiglip_search.index.rows import Rows
 
     if kind not in get_args(Kind):
         raise InvalidQuery(f"index {kind!r}: no such kind; use {', '.join(get_args(Kind))}")
     if not 0 < recall <= 1:
         raise InvalidQuery(f"a recall of {recall:g}: give a share of the best images, above 0 and at most 1")
-    rows = Rows.open(gallery)
-    on = torch.device("cpu")
-    size = rows.count * gallery.meta.dim * 2
-    if kind in ("auto", "exact") and device != "cpu" and torch.cuda.is_available():
-        on = torch.device("cuda" if device == "auto" else device)
-    if kind == "auto":
-        if size > _memory(on) and on.type != "cpu":
-            on = torch.device("cpu")
-        kind = "exact" if size <= _memory(on) else "ivf"
-    from medsiglip_search.index.staged import SUBSET_ROWS, StagedIndex
+    # To check a million rows takes a second, and to import torch two.
+    with ThreadPoolExecutor(1) as beside:
+        opening = beside.submit(Rows.open, gallery)
+        from medsiglip_search.index.exact import ExactIndex
+        from medsiglip_search.index.staged import SUBSET_ROWS, StagedIndex
 
-    if kind == "exact" or rows.count <= SUBSET_ROWS:
+        rows = opening.result()
+    chosen, on = _chosen(kind, device, rows.count * gallery.meta.dim * 2)
+    if chosen == "exact" or rows.count <= SUBSET_ROWS:
         return ExactIndex(rows, on)
-    return StagedIndex.open(gallery, rows, kind, recall, texts)
+    return StagedIndex.open(gallery, rows, chosen, recall, texts)
 
 
-def _memory(device: "torch.device") -> float:
-    """Return how many bytes of rows exact search may hold on a device."""
+def _chosen(kind: Kind, device: str, size_bytes: int) -> "tuple[Kind, torch.device]":
+    """Return what kind of index suits rows of this size, and the device that exact search computes on."""
     import torch
 
-    if device.type == "cuda":
-        return SHARE_OF_MEMORY * torch.cuda.mem_get_info(device)[0]
-    return SHARE_OF_MEMORY * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    cpu = torch.device("cpu")
+    if kind in ("auto", "exact") and device != "cpu" and torch.cuda.is_available():
+        gpu = torch.device("cuda" if device == "auto" else device)
+        if kind == "exact" or size_bytes <= SHARE_OF_MEMORY * torch.cuda.mem_get_info(gpu)[0]:
+            return "exact", gpu
+    if kind == "auto":
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return ("exact" if size_bytes <= SHARE_OF_MEMORY * memory else "ivf"), cpu
+    return kind, cpu

@@ -8,9 +8,10 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from medsiglip_search.gallery_folder import INDEX, INDEX_LOCK
 
 FORMAT_VERSION = 1
 """Of all parts; parts of another version are made anew."""
+
+_CHUNK, _READ = 64 << 20, 1 << 22  # bytes of a file that have a digest of their own; of them, read at once
 
 log = logging.getLogger(__name__)
 
@@ -46,30 +49,47 @@ def load(gallery: Gallery, name: str, endings: tuple[str, ...]) -> Part | None:
     folder = gallery.path / INDEX
     opened: dict[str, BufferedReader] = {}
     try:
-        note = (folder / f"{name}.json").read_bytes()
+        content = (folder / f"{name}.json").read_bytes()
         digests = checksums.read_list(folder).digests
-        if digests.get(f"{name}.json") == sha256(note).hexdigest():
-            for ending in endings:
-                opened[ending] = (folder / f"{name}.{ending}").open("rb")
-                if digests.get(f"{name}.{ending}") != file_digest(opened[ending], "sha256").hexdigest():
-                    break
-                opened[ending].seek(0)
-            else:
-                if (told := json.loads(note)).get("format_version") == FORMAT_VERSION:
-                    return Part(told, opened)
+        if digests.get(f"{name}.json") == sha256(content).hexdigest():
+            note = json.loads(content)
+            if note.get("format_version") != FORMAT_VERSION:
                 log.info("the index is of another release; building it anew")
-                _close(opened)
                 return None
+            opened = {ending: (folder / f"{name}.{ending}").open("rb") for ending in endings}
+            if all(
+                digests.get(f"{name}.{ending}") == note["files"][ending]["sha256"]
+                and chunk_digests(file) == note["files"][ending]["chunks"]
+                for ending, file in opened.items()
+            ):
+                return Part(note, opened)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # JSON of another shape
         pass
-    _close(opened)
+    for file in opened.values():
+        file.close()
     if locks.is_unfinished(gallery.path / INDEX_LOCK):
         log.info("the index was not yet saved as a whole; building it anew")
     else:
         log.warning("the index file is damaged; building it anew")
     return None
+
+
+def chunk_digests(file: BufferedReader) -> list[str]:
+    """Return the SHA-256 of each chunk of an open file, computed on all processors. Raises OSError.
+
+    One digest of a large file takes one processor longer than anything else that opening an index does.
+    """
+
+    def digest(start: int) -> str:
+        hashed = sha256()
+        for at in range(start, start + _CHUNK, _READ):
+            hashed.update(os.pread(file.fileno(), _READ, at))
+        return hashed.hexdigest()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(digest, range(0, os.fstat(file.fileno()).st_size, _CHUNK)))
 
 
 def save(
@@ -108,15 +128,9 @@ def save(
     return None
 
 
-def _close(files: Mapping[str, BufferedReader]) -> None:
-    for file in files.values():
-        file.close()
-
-
 def _written(
     folder: Path, name: str, note: Mapping[str, Any], files: Mapping[str, Write], beside: Mapping[str, Any]
 ) -> Part:
-    note = {"format_version": FORMAT_VERSION, **note}
     stays = {name, *beside}
     for found in os.listdir(folder):
         if found.split(".")[0] not in stays and found not in (FILES, Path(INDEX_LOCK).name):
@@ -126,14 +140,17 @@ def _written(
         listed = checksums.read_list(folder).digests
         kept = {file: listed[file] for file in listed if file.split(".")[0] in beside}
     opened = {}
+    told = {}
     for ending, write in files.items():
         unfinished = folder / f"{name}.{ending}{UNFINISHED}"
         write(unfinished)
         opened[ending] = unfinished.open("rb")
         unfinished.replace(folder / f"{name}.{ending}")
+        kept |= checksums.digests_of(folder, [f"{name}.{ending}"])
+        told[ending] = {"sha256": kept[f"{name}.{ending}"], "chunks": chunk_digests(opened[ending])}
+    note = {"format_version": FORMAT_VERSION, **note, "files": told}
     write_file(folder / f"{name}.json", json.dumps(note, indent=2).encode())
-    new = checksums.digests_of(folder, [f"{name}.json", *(f"{name}.{ending}" for ending in files)])
-    checksums.write_list(folder, kept | new)
+    checksums.write_list(folder, kept | checksums.digests_of(folder, [f"{name}.json"]))
     return Part(note, opened)
 
 

@@ -115,6 +115,8 @@ def _tail(gallery: Gallery, known: np.ndarray, base: Base) -> np.ndarray:
 
 def _contains(known: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return which of `rows` are among `known`, (n,) bool. Both (n, 2), by image_id."""
+    if np.array_equal(known, rows):
+        return np.ones(len(rows), bool)
     if not len(known):
         return np.zeros(len(rows), bool)
     place = np.minimum(np.searchsorted(known[:, 0], rows[:, 0]), len(known) - 1)

@@ -103,7 +103,8 @@ class StagedIndex:
     def _enlarged(self, k: int) -> tuple[int, int]:
         """Return effort and depth for an answer that is longer than the one they were tuned for."""
         times = max(1.0, k / TUNED_FOR)
-        return math.ceil(self.setting.effort * math.sqrt(times)), math.ceil(self.setting.depth * times)
+        depth = min(math.ceil(self.setting.depth * times), len(self.rows.base))
+        return math.ceil(self.setting.effort * math.sqrt(times)), depth
 
     def _nearest(
         self, queries: np.ndarray, k: int, effort: int, depth: int, member: np.ndarray | None
