@@ -236,3 +236,17 @@ print(torch.get_num_threads(), *seen, *scan._workers()[0].map(lambda _: torch.ge
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["2", "2", "1"]
+
+
+@pytest.mark.parametrize("queries", [1, 9])
+def test_where_most_rows_score_nearly_alike_the_best_are_found_all_the_same(tmp_path, monkeypatch, queries):
+    """More rivals than are fetched, and all of them within what the fast arithmetic can be off by."""
+    monkeypatch.setattr(exact, "SPARE_ROWS", 20)
+    rng = np.random.default_rng(0)
+    rows = unit(1 + 0.02 * rng.standard_normal((3000, DIM)))
+    gallery = gallery_of(tmp_path / "g", rows)
+    image_ids, embeddings = gallery.embeddings()
+    asked = unit(1 + 0.02 * rng.standard_normal((queries, DIM)))
+    for allowed in (None, image_ids[::2]):
+        found = open_index(gallery).search(asked, 15, allowed)[1]
+        np.testing.assert_array_equal(found, reference(image_ids, embeddings, asked, 15, allowed)[1])
