@@ -1,7 +1,9 @@
 """Queries in, hits out."""
 
 import os
+import threading
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,7 +26,11 @@ from medsiglip_search.records import Hit, Instance, Result
 
 
 class Searcher:
-    """Answers queries from one version of a gallery."""
+    """Answers queries from one version of a gallery, in any number of threads.
+
+    gallery: at that version. To write, open the gallery anew: `searcher.gallery.writer()` would take
+    `searcher.gallery` to another version than the index has.
+    """
 
     def __init__(self, gallery: Gallery, encoder: Encoder, index: Index, guard: Guard | None = None) -> None:
         """Take the parts as they are; `open` puts them together.
@@ -33,13 +39,15 @@ class Searcher:
         Raises GalleryMismatch if the encoder is not the gallery's.
         """
         gallery.require(encoder)
-        self.gallery = gallery
+        # A writer takes the object that it was opened on to the next version, and that may be the caller's.
+        self.gallery = gallery = copy(gallery)
         self.encoder = encoder
         self.index = index
         self._state = gallery.state
         self._selections = Selections(gallery)
         self._sample = ImageSample(gallery)
         # What follows takes time in a large gallery; it is read when first needed.
+        self._lock = threading.RLock()
         self._groups: dict[str, Groups] = {}
         self._group_samples: dict[str, GroupSample] = {}
         self._guard = guard or Guard(workers=1)
@@ -100,7 +108,7 @@ class Searcher:
         """Return the `top_k` best hits for all parts of the query together, best first, as `Query` says.
 
         Equal scores are ordered by image_id. An image or a study of the gallery is not its own answer, and
-        images of equal pixels are one hit.
+        images of equal pixels are one hit, or one in each group.
         Raises InvalidQuery; CursorExpired if the gallery has changed since the page before.
         """
         query = Query(
@@ -183,10 +191,11 @@ class Searcher:
     def _background(self, plan: "_Plan") -> Background:
         if len(plan.asked.rows) == 1:
             return self._sample.background(plan.asked.rows[0])
-        if plan.group_by not in self._group_samples:
-            self._group_samples[plan.group_by] = GroupSample(
-                self.gallery, plan.asked.groups, self._sample.unit
-            )
+        with self._lock:
+            if plan.group_by not in self._group_samples:
+                self._group_samples[plan.group_by] = GroupSample(
+                    self.gallery, plan.asked.groups, self._sample.unit
+                )
         return self._group_samples[plan.group_by].background(plan.asked.rows)
 
     def _counts(self, plan: "_Plan", image_ids: np.ndarray, allowed: np.ndarray | None) -> list[int]:
@@ -200,17 +209,19 @@ class Searcher:
         row = asked.rows.mean(axis=0)
         background = self._sample.background(row)
         stands_out = background.relevance(cosines(self.gallery, together, row)) >= MATCH
+        # The hit itself is one of them, be it what comes nearest where nothing stands out.
+        stands_out |= np.isin(together, image_ids)
         owners = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-        counts = np.bincount(owners[stands_out], minlength=len(groups))
-        return np.maximum(counts, 1).tolist()
+        return np.bincount(owners[stands_out], minlength=len(groups)).tolist()
 
     def _instances(self, image_ids: np.ndarray) -> list[Instance]:
         return self.gallery.instances(image_ids) if len(image_ids) else []
 
     def _grouped(self, column: str) -> Groups:
-        if column not in self._groups:
-            self._groups[column] = Groups.read(self.gallery, column)
-        return self._groups[column]
+        with self._lock:
+            if column not in self._groups:
+                self._groups[column] = Groups.read(self.gallery, column)
+            return self._groups[column]
 
 
 _COLUMNS: dict[GroupBy, str] = {

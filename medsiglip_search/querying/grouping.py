@@ -40,14 +40,28 @@ class Groups:
         start, end = np.searchsorted(self._sorted, (code, code + 1))
         return self._image_ids[self._order[start:end]]
 
+    def count(self, image_ids: np.ndarray | None, excluded: np.ndarray) -> int:
+        """Return how many groups these images are in, without those that are excluded as a whole.
+
+        image_ids: of the gallery, all of it if None. excluded: of the gallery, ascending.
+        """
+        sizes = self._sizes if image_ids is None else self._counted(image_ids)
+        if len(excluded):
+            sizes = sizes - self._counted(excluded[among(excluded, image_ids)])
+        return int((sizes > 0).sum())
+
+    def _counted(self, image_ids: np.ndarray) -> np.ndarray:
+        return np.bincount(self.of(image_ids), minlength=len(self._sizes))
+
     def is_shared(self, image_ids: np.ndarray) -> np.ndarray:
         """Return which of these images are not alone in their group, bool in their shape."""
         return self._sizes[self.of(image_ids)] > 1
 
     def together(self, image_ids: np.ndarray) -> np.ndarray:
         """Return the image_ids of all groups that these images are in, ascending."""
-        codes = np.unique(self.of(image_ids))
-        return np.sort(np.concatenate([np.empty(0, np.int64), *map(self.members, codes)]))
+        is_in = np.zeros(len(self._sizes), bool)
+        is_in[self.of(image_ids)] = True
+        return self._image_ids[is_in[self._codes]]
 
     @cached_property
     def _order(self) -> np.ndarray:

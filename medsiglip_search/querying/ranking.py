@@ -5,7 +5,7 @@ rows of the best image for each: a blurred mean of its pictures would look for n
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,9 @@ SPARE = 16
 WIDER = 4
 """By how much more candidates are fetched where they did not suffice."""
 
+MANY_EXCLUDED = 1000
+"""Where more images than these are no hits, the index is asked for the others; else they are fetched too."""
+
 MAX_CASE_CANDIDATES = 1024
 """For each picture of a case no more candidates are fetched to prove that no other group is nearer."""
 
@@ -31,7 +34,8 @@ class Asked:
     """What is to be ranked.
 
     rows: (n, D) float32 unit rows. excluded: image_ids that are no hits, ascending.
-    groups: what a hit stands for; duplicates: images of equal pixels, of which one counts.
+    groups: what a hit stands for; duplicates: images of equal pixels, of which the lowest image_id in each
+        group counts.
     count: how many groups are wanted.
     """
 
@@ -55,9 +59,12 @@ def rank(gallery: Gallery, index: Index, asked: Sequence[Asked], allowed: np.nda
 
     allowed: image_ids that may be hits, ascending; all of the gallery if None.
     """
-    answers: list[Ranked | None] = [None] * len(asked)
+    answers: list[Ranked | None] = [
+        _without_excluded(gallery, index, each, allowed) if len(each.excluded) > MANY_EXCLUDED else None
+        for each in asked
+    ]
     rows = len(gallery) if allowed is None else len(allowed)
-    depth = max((each.count + len(each.excluded) + SPARE for each in asked), default=0)
+    depth = max((each.count + min(len(each.excluded), MANY_EXCLUDED) + SPARE for each in asked), default=0)
     while open_ones := [number for number, answer in enumerate(answers) if answer is None]:
         scores, image_ids = index.search(np.concatenate([asked[n].rows for n in open_ones]), depth, allowed)
         at = 0
@@ -69,6 +76,12 @@ def rank(gallery: Gallery, index: Index, asked: Sequence[Asked], allowed: np.nda
             at = end
         depth = min(depth * WIDER, max(rows, 1))
     return [answer for answer in answers if answer is not None]
+
+
+def _without_excluded(gallery: Gallery, index: Index, asked: Asked, allowed: np.ndarray | None) -> Ranked:
+    image_ids = gallery.select(None) if allowed is None else allowed
+    left = image_ids[~among(image_ids, asked.excluded)]
+    return rank(gallery, index, [replace(asked, excluded=np.empty(0, np.int64))], left)[0]
 
 
 def _settled(
@@ -86,19 +99,38 @@ def _settled(
     kept = ~among(image_ids, asked.excluded)
     if len(asked.rows) == 1:
         scores, image_ids = scores[kept], image_ids[kept]
-        for groups in (asked.duplicates, asked.groups):
-            best = firsts(groups.of(image_ids))
-            scores, image_ids = scores[best], image_ids[best]
-        if len(image_ids) < asked.count and not is_all:
-            return None
-        return Ranked(scores[: asked.count], image_ids[: asked.count])
+        counts = _counts_for_its_pixels(asked, image_ids, allowed)
+        scores, image_ids = scores[counts], image_ids[counts]
+        best = firsts(asked.groups.of(image_ids))[: asked.count]
+        if is_all or len(best) == asked.count or len(best) == asked.groups.count(allowed, asked.excluded):
+            return Ranked(scores[best], image_ids[best])
+        return None
     found = _of_cases(gallery, asked, np.unique(asked.groups.of(image_ids[kept])), allowed)
     # Every image of a group that is no candidate scores below the last candidate of each row.
     bound = scores[:, -1].mean(dtype=np.float64) if scores.shape[1] else -1.0
-    suffices = len(found.scores) >= asked.count and found.scores[asked.count - 1] > bound
-    if suffices or is_all or (len(found.scores) >= asked.count and scores.shape[1] >= MAX_CASE_CANDIDATES):
+    if len(found.scores) >= asked.count:
+        suffices = found.scores[asked.count - 1] > bound or scores.shape[1] >= MAX_CASE_CANDIDATES
+    else:
+        suffices = len(found.scores) == asked.groups.count(allowed, asked.excluded)
+    if suffices or is_all:
         return Ranked(found.scores[: asked.count], found.image_ids[: asked.count])
     return None
+
+
+def _counts_for_its_pixels(asked: Asked, image_ids: np.ndarray, allowed: np.ndarray | None) -> np.ndarray:
+    """Return which of these images are, of those of equal pixels in their group, the lowest, (n,) bool.
+
+    Embeddings of equal pixels may differ in their last digits, so it is not the first that was found.
+    """
+    counts = np.ones(len(image_ids), bool)
+    shared = np.flatnonzero(asked.duplicates.is_shared(image_ids))
+    if len(shared):
+        same = asked.duplicates.together(image_ids[shared])
+        same = same[among(same, allowed) & ~among(same, asked.excluded)]
+        groups = np.unique(asked.groups.of(same), return_inverse=True)[1].astype(np.int64)
+        pairs = groups * len(same) + np.unique(asked.duplicates.of(same), return_inverse=True)[1]
+        counts[shared] = among(image_ids[shared], same[firsts(pairs)])
+    return counts
 
 
 def _of_cases(gallery: Gallery, asked: Asked, codes: np.ndarray, allowed: np.ndarray | None) -> Ranked:
@@ -129,14 +161,10 @@ def members(asked: Asked, groups: Groups, code: int, allowed: np.ndarray | None)
 def pictures(asked: Asked, code: int, allowed: np.ndarray | None) -> np.ndarray:
     """Return the image_ids of a group of `asked.groups` that may be hits, each picture once, ascending.
 
-    A picture that is there several times is where its lowest image_id is, be that in another group.
+    A picture that the group has several times is the one with the lowest image_id.
     """
     image_ids = members(asked, asked.groups, code, allowed)
-    is_first = np.ones(len(image_ids), bool)
-    for place in np.flatnonzero(asked.duplicates.is_shared(image_ids)):
-        (same,) = asked.duplicates.of(image_ids[place : place + 1])
-        is_first[place] = members(asked, asked.duplicates, same, allowed)[0] == image_ids[place]
-    return image_ids[is_first]
+    return image_ids[firsts(asked.duplicates.of(image_ids))]
 
 
 def cosines(gallery: Gallery, image_ids: np.ndarray, row: np.ndarray) -> np.ndarray:
