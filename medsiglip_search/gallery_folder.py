@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -205,22 +205,34 @@ def indexed_ids(path: Path) -> np.ndarray:
     return np.frombuffer(content[: len(content) // 16 * 16], np.int64)[::2]
 
 
-def remove_index(path: Path) -> None:
-    """Remove the files of the index. Raises GalleryLocked if a process is saving them for long, OSError."""
+def remove_index(path: Path, unless_among: np.ndarray | None = None) -> None:
+    """Remove the files of the index, or only if it has images that are not among these image_ids.
+
+    Raises GalleryLocked if a process is saving them for long, OSError.
+    """
     folder = path / INDEX
     if not folder.exists():
         return
     for _ in range(600):
         try:
             with locks.exclusive(path / INDEX_LOCK) as hold:
-                # Not the lock: another process could take a new one of that name meanwhile.
-                for name in set(os.listdir(folder)) - {Path(INDEX_LOCK).name}:
-                    (folder / name).unlink()
+                if unless_among is None or not np.isin(indexed_ids(path), unless_among).all():
+                    # Not the lock: another process could take a new one of that name meanwhile.
+                    remove_all(folder, set(os.listdir(folder)) - {Path(INDEX_LOCK).name})
                 hold.finish()
             return
         except locks.Held:
             time.sleep(0.1)
     raise GalleryLocked(f"{folder}: a process has been writing there for a minute. Stop it, and run again")
+
+
+def remove_all(folder: Path, names: Iterable[str]) -> None:
+    """Remove these files of a folder, and folders that others have put there. Raises OSError."""
+    for name in names:
+        if (folder / name).is_dir() and not (folder / name).is_symlink():
+            shutil.rmtree(folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
 
 
 @contextmanager

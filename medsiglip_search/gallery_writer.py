@@ -174,10 +174,8 @@ class GalleryWriter:
         if self.gallery.is_purge_due:
             return self.purge()
         compaction = self._compacted(keep, lambda table, check: table.compacted(_COMPACT_ROWS, check))
-        path = self.gallery.path
-        if not np.isin(gallery_folder.indexed_ids(path), self.gallery.select(None)).all():
-            with gallery_folder.writing(path):
-                gallery_folder.remove_index(path)
+        with gallery_folder.writing(self.gallery.path):
+            gallery_folder.remove_index(self.gallery.path, unless_among=self.gallery.select(None))
         return compaction
 
     def purge(self) -> Compaction:

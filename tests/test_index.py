@@ -250,3 +250,18 @@ def test_where_most_rows_score_nearly_alike_the_best_are_found_all_the_same(tmp_
     for allowed in (None, image_ids[::2]):
         found = open_index(gallery).search(asked, 15, allowed)[1]
         np.testing.assert_array_equal(found, reference(image_ids, embeddings, asked, 15, allowed)[1])
+
+
+def test_an_answer_of_all_rows_is_scored_in_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(exact, "_DECODED_ROWS", 100)
+    monkeypatch.setattr(exact, "FEW_ROWS", 0)
+    gallery = gallery_of(tmp_path / "g", np.random.default_rng(0).standard_normal((730, DIM)))
+    image_ids, embeddings = gallery.embeddings()
+    taken = []
+    take = Rows.take
+    monkeypatch.setattr(Rows, "take", lambda self, places: taken.append(len(places)) or take(self, places))
+    for count in (1, 5):
+        queries = unit(embeddings[:count].astype(np.float32) + 0.1)
+        found = open_index(gallery).search(queries, 730)[1]
+        np.testing.assert_array_equal(found, reference(image_ids, embeddings, queries, 730, None)[1])
+    assert max(taken) <= 100

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 
@@ -165,3 +166,38 @@ def test_a_folder_that_cannot_be_written_leaves_the_index_in_memory(tmp_path):
     gallery = gallery_of(tmp_path / "g", [[1, 1], [0, 1], [1, 0]])
     (gallery.path / "index").write_text("a file where the folder would go")
     assert found(gallery) == [[3, 1, 2]]
+
+
+@pytest.mark.parametrize("dim", [4, 6, 12])
+def test_an_index_of_embeddings_of_another_length_is_not_taken(tmp_path, dim):
+    rng = np.random.default_rng(0)
+    made = gallery_of(tmp_path / "made", rng.standard_normal((12, 8)))
+    open_index(made)
+    other = gallery_of(tmp_path / "other", rng.standard_normal((12, dim)))
+    expected = open_index(other).search(other.embeddings_of([3]), 5)[1].tolist()
+    shutil.rmtree(other.path / "index")
+    shutil.copytree(made.path / "index", other.path / "index")
+    assert open_index(other).search(other.embeddings_of([3]), 5)[1].tolist() == expected
+
+
+def test_a_foreign_folder_in_the_index_keeps_nothing_alive(saved):
+    """Such as a network drive makes of its own accord."""
+    (saved.path / "index" / "@eaDir").mkdir()
+    (saved.path / "index" / "@eaDir" / "thumb").write_text("x")
+    with saved.writer() as writer:
+        writer.delete("image_id = 2", for_good=True)
+        writer.purge()
+    assert [path.name for path in (saved.path / "index").iterdir()] == ["lock"]
+    (saved.path / "index" / "@eaDir").mkdir()
+    assert found(saved) == [[3, 1]]
+    assert (saved.path / "index" / "rows.f16").exists()
+
+
+def test_compact_takes_away_an_index_that_has_gone_rows_and_leaves_another(saved):
+    with saved.writer() as writer:
+        writer.compact()
+    assert (saved.path / "index" / "rows.f16").exists()
+    with saved.writer() as writer:
+        writer.delete("image_id = 2")
+        writer.compact()
+    assert not (saved.path / "index" / "rows.f16").exists()

@@ -70,13 +70,17 @@ def test_so_many_of_the_best_are_found_as_were_asked_for(index, gallery, vectors
     assert (np.diff(scores) <= 0).all()
 
 
-def test_a_filter_that_goes_against_the_query_leaves_rows_enough(index, gallery, vectors):
+@pytest.mark.parametrize("share", [0.5, 0.3, 0.2])
+def test_a_filter_that_goes_against_the_query_finds_as_many(index, gallery, vectors, share):
     """All rows that are allowed lie far from the query, in lists that it would never look at."""
-    query = vectors.images(1)
     image_ids, embeddings = gallery.embeddings()
-    far = image_ids[np.argsort(embeddings.astype(np.float32) @ query[0])[: ROWS // 2]]
-    found = index.search(query, 10, far)[1]
-    assert recall(found, reference(image_ids, embeddings, query, 10, far)[1]) >= 0.9
+    found, expected = [], []
+    for query in vectors.texts(40):
+        far = np.argsort(embeddings.astype(np.float32) @ query)[: int(share * ROWS)]
+        allowed = image_ids[far]
+        found.append(index.search(query[None], 10, allowed)[1][0])
+        expected.append(reference(image_ids, embeddings, query[None], 10, allowed)[1][0])
+    assert recall(found, expected) >= 0.95
 
 
 @pytest.mark.usefixtures("asked_in_full")
@@ -321,10 +325,30 @@ def test_an_index_for_a_gpu_says_what_it_needs(gallery):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_galleries_of_a_few_images_have_every_kind(tmp_path, kind):
-    for size in (1, 2, 9):
-        gallery = gallery_of(tmp_path / f"g{size}", np.random.default_rng(size).standard_normal((size, 8)))
-        assert sorted(open_index(gallery, kind).search(QUERY, 20)[1][0]) == list(range(1, size + 1))
+@pytest.mark.parametrize("size", [12, 70])
+def test_galleries_of_a_few_images_have_every_kind(tmp_path, asked_in_full, kind, size):
+    gallery = gallery_of(tmp_path / "g", np.random.default_rng(size).standard_normal((size, 8)))
+    index = open_index(gallery, kind)
+    assert index.kind == kind
+    assert sorted(index.search(QUERY, 100)[1][0]) == list(range(1, size + 1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_galleries_of_a_few_images_need_no_first_stage(tmp_path, kind):
+    gallery = gallery_of(tmp_path / "g", np.random.default_rng(0).standard_normal((9, 8)))
+    assert open_index(gallery, kind).kind == "exact"
+    assert not (gallery.path / "index" / f"{kind}.faiss").exists()
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_gallery_that_shrinks_to_nothing_is_searched_exactly(small, monkeypatch, left):
+    gallery, kind = small
+    monkeypatch.setattr("medsiglip_search.index.rows.REWRITE_FROM", 0)
+    index = open_index(gallery, kind)
+    monkeypatch.setattr(staged, "SUBSET_ROWS", 5)
+    with gallery.writer() as writer:
+        writer.delete(f"image_id > {left}")
+    assert index.refreshed(gallery).search(QUERY, 5)[1].tolist() == [list(range(1, left + 1))]
 
 
 def test_beyond_memory_the_automatic_choice_is_compressed(gallery, monkeypatch):

@@ -4,6 +4,8 @@ import json
 import logging
 import shutil
 import string
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +88,21 @@ def test_an_embedding_does_not_depend_on_its_batch(checkpoint: Path) -> None:
 
     assert encoder.embed_images(pictures(5)) == pytest.approx(alone, abs=1e-5)
     assert encoder.embed_texts(TEXTS[:3])[2] == pytest.approx(encoder.embed_texts(TEXTS[2:3])[0], abs=1e-5)
+
+
+def test_texts_of_any_length_can_be_embedded_by_several_threads() -> None:
+    encoder = load_encoder("demo", device="cpu")
+    assert isinstance(encoder, SiglipEncoder)
+    texts = ["effusion " * 100, "effusion", "left pleural effusion " * 3, "x"] * 50
+    alone = [encoder.tokenize([text]).tolist() for text in texts]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # so that threads meet inside the tokenizer, not once in hours
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(lambda text: encoder.tokenize([text]).tolist(), texts * 10))
+    finally:
+        sys.setswitchinterval(interval)
+    assert together == alone * 10
 
 
 def test_nothing_in_gives_no_rows(checkpoint: Path) -> None:

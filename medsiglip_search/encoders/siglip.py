@@ -6,6 +6,7 @@ Pictures and text go in as in training: the text padded to its full length, and 
 import copy
 import json
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,8 @@ class SiglipEncoder:
         self.scale, self.bias = _pair_logit(weights)
         self._model = model
         self._tokenizer = tokenizer
+        # Padding and truncation are settings of the tokenizer, which each of its calls changes.
+        self._tokenizing = threading.Lock()
         self._text_length = model.text_model.config.max_position_embeddings
 
     def with_spec(self, spec: PreprocessSpec) -> "SiglipEncoder":
@@ -124,7 +127,11 @@ class SiglipEncoder:
         return embeddings
 
     def tokenize(self, texts: Sequence[str]) -> torch.Tensor:
-        """Return (N, L) int64 token ids, padded and cut to the text tower's length L."""
+        """Return (N, L) int64 token ids, padded and cut to the text tower's length L. For any thread."""
+        with self._tokenizing:
+            return self._tokenized(texts)
+
+    def _tokenized(self, texts: Sequence[str]) -> torch.Tensor:
         lengths = [len(ids) for ids in self._tokenizer(list(texts), verbose=False)["input_ids"]]
         if cut := sum(length > self._text_length for length in lengths):
             # The text itself stays out of the log: it can name a patient.

@@ -118,10 +118,14 @@ class ExactIndex:
     def _rescored(self, queries: np.ndarray, near: np.ndarray) -> np.ndarray:
         """Return the scores (Q, n) float32 of the rows at `near`, from the stored numbers."""
         exact = np.empty(near.shape, np.float32)
-        step = max(1, _DECODED_ROWS // near.shape[1])
         score = self._scored if self._device.type == "cpu" else self._scored_on_device
-        for start in range(0, len(near), step):
-            exact[start : start + step] = score(queries[start : start + step], near[start : start + step])
+        # Blocks bound the memory of decoded rows.
+        width = min(near.shape[1], _DECODED_ROWS)
+        height = max(1, _DECODED_ROWS // width)
+        for start in range(0, len(near), height):
+            for first in range(0, near.shape[1], width):
+                block = slice(start, start + height), slice(first, first + width)
+                exact[block] = score(queries[block[0]], near[block])
         return exact
 
     def _scored(self, queries: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -79,7 +79,6 @@ class Int8Stage:
     """
 
     kind: ClassVar = "int8"
-    least_share: ClassVar = 0.0
     efforts = (0,)
 
     def __init__(self, codes: faiss.IndexScalarQuantizer, steps: np.ndarray) -> None:
@@ -138,7 +137,6 @@ class IvfStage:
     """
 
     kind: ClassVar = "ivf"
-    least_share: ClassVar = 0.0
 
     def __init__(self, lists: faiss.IndexIVFRaBitQ) -> None:
         self._lists = lists
@@ -213,8 +211,6 @@ class HnswStage:
     """Follows a graph of near rows (HNSW), in 8 bits."""
 
     kind: ClassVar = "hnsw"
-    # The graph is walked through rows that are not allowed, too.
-    least_share: ClassVar = 1 / 8
     efforts = (16, 32, 64, 128, 256, 512, 1024)
 
     _LINKS, _BREADTH = 32, 80
@@ -253,9 +249,8 @@ class HnswStage:
         self, queries: np.ndarray, count: int, effort: int, member: np.ndarray | None
     ) -> np.ndarray:
         """Return likely places as `FirstStage` says."""
-        breadth = effort if member is None else math.ceil(effort / max(member.mean(), self.least_share))
         selector = None if member is None else _bitmap(member)
-        parameters = _parameters(faiss.SearchParametersHNSW, selector, efSearch=max(breadth, count))
+        parameters = _parameters(faiss.SearchParametersHNSW, selector, efSearch=max(effort, count))
         return self._graph.search(queries, count, params=parameters)[1]
 
 
@@ -263,7 +258,6 @@ class GraphStage:
     """Follows a graph of near rows on a GPU (CAGRA), in float16; FAISS must have been built with cuVS."""
 
     kind: ClassVar = "graph"
-    least_share: ClassVar = 1 / 8
     efforts = (64, 128, 256, 512)
 
     _LINKS = 32

@@ -20,7 +20,7 @@ from medsiglip_search import checksums, locks
 from medsiglip_search.checksums import FILES
 from medsiglip_search.files import UNFINISHED, write_file
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.gallery_folder import INDEX, INDEX_LOCK
+from medsiglip_search.gallery_folder import INDEX, INDEX_LOCK, remove_all
 
 FORMAT_VERSION = 1
 """Of all parts; parts of another version are made anew."""
@@ -132,9 +132,9 @@ def _written(
     folder: Path, name: str, note: Mapping[str, Any], files: Mapping[str, Write], beside: Mapping[str, Any]
 ) -> Part:
     stays = {name, *beside}
-    for found in os.listdir(folder):
-        if found.split(".")[0] not in stays and found not in (FILES, Path(INDEX_LOCK).name):
-            (folder / found).unlink()
+    own = (FILES, Path(INDEX_LOCK).name)
+    goes = [found for found in os.listdir(folder) if found.split(".")[0] not in stays and found not in own]
+    remove_all(folder, goes)
     kept = {}
     with suppress(FileNotFoundError):
         listed = checksums.read_list(folder).digests

@@ -12,7 +12,6 @@ class FirstStage(Protocol):
     """Finds most of the best rows of a base, and little else.
 
     kind: the name that `--index` knows it by. efforts: how much to look at, the least first; at least one.
-    least_share: of allowed rows, below which it does no better than comparing them all.
     """
 
     @property
@@ -20,9 +19,6 @@ class FirstStage(Protocol):
 
     @property
     def efforts(self) -> tuple[int, ...]: ...
-
-    @property
-    def least_share(self) -> float: ...
 
     def candidates(
         self, queries: np.ndarray, count: int, effort: int, member: np.ndarray | None

@@ -129,7 +129,14 @@ def _not_in(known: np.ndarray, base: np.ndarray) -> np.ndarray:
 
 def _load(gallery: Gallery) -> Base | None:
     part = files.load(gallery, ROWS, (EMBEDDINGS, KNOWN))
-    return None if part is None else _mapped(part, gallery.meta.dim)
+    if part is None:
+        return None
+    if part.note["dim"] != gallery.meta.dim:
+        for file in part.files.values():
+            file.close()
+        log.info("the index is of embeddings of another length; building it anew")
+        return None
+    return _mapped(part, gallery.meta.dim)
 
 
 def _write(gallery: Gallery, known: np.ndarray) -> Base:

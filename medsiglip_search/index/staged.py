@@ -27,6 +27,10 @@ SUBSET_ROWS = 16_384
 LARGE_ANSWER = 8
 """The share 1/8 of rows to look at from which on all are compared."""
 
+LEAST_SHARE = 1 / 4
+"""The share of allowed rows below which all of them are compared. That takes as much less time as they are
+fewer, and a first stage that was tuned without a filter finds fewer of the best behind a narrow one."""
+
 CODES = "faiss"
 
 Texts = Callable[[], np.ndarray]
@@ -75,9 +79,15 @@ class StagedIndex:
             )
         return cls(rows, stage, setting, exact, recall, texts)
 
-    def refreshed(self, gallery: Gallery) -> "StagedIndex":
-        """Return the index of another version of the same gallery; new rows are compared one and all."""
+    def refreshed(self, gallery: Gallery) -> "StagedIndex | ExactIndex":
+        """Return the index of another version of the same gallery; new rows are compared one and all.
+
+        Where so many rows came or went that the base is written anew, the stage is built anew, too; where few
+        are left, the index is exact.
+        """
         exact = self._exact.refreshed(gallery)
+        if exact.rows.count <= SUBSET_ROWS:
+            return exact
         if exact.rows.saved is not self.rows.saved:
             return self.open(gallery, exact.rows, self.kind, self._recall, self._texts)
         return StagedIndex(exact.rows, self.stage, self.setting, exact, self._recall, self._texts)
@@ -90,21 +100,23 @@ class StagedIndex:
         member = self.rows.member(allowed)
         count = len(self.rows.image_ids) if member is None else int(member.sum())
         k = min(top_k, count)
-        effort, depth = self._enlarged(k)
-        is_apart = member is not None and (
-            not self._filters or count < self.stage.least_share * len(self.rows.image_ids)
-        )
+        share = count / max(len(self.rows.image_ids), 1)
+        effort, depth = self._enlarged(k, share)
+        is_apart = member is not None and (not self._filters or share < LEAST_SHARE)
         if count <= SUBSET_ROWS or is_apart or LARGE_ANSWER * max(depth, effort) > count:
             scores, places = self._exact.nearest(queries, k, member)
         else:
             scores, places = self._nearest(queries, k, effort, depth, member)
         return scores, self.rows.image_ids[places]
 
-    def _enlarged(self, k: int) -> tuple[int, int]:
-        """Return effort and depth for an answer that is longer than the one they were tuned for."""
+    def _enlarged(self, k: int, share: float) -> tuple[int, int]:
+        """Return effort and depth for an answer that is longer than the one they were tuned for, or filtered.
+
+        A filter can leave what is far from the query, where rows that are nearest lie in more directions.
+        """
         times = max(1.0, k / TUNED_FOR)
-        depth = min(math.ceil(self.setting.depth * times), len(self.rows.base))
-        return math.ceil(self.setting.effort * math.sqrt(times)), depth
+        depth = min(math.ceil(self.setting.depth * times / max(share, LEAST_SHARE)), len(self.rows.base))
+        return math.ceil(self.setting.effort * math.sqrt(times) / max(share, LEAST_SHARE)), depth
 
     def _nearest(
         self, queries: np.ndarray, k: int, effort: int, depth: int, member: np.ndarray | None
