@@ -6,16 +6,18 @@ or a chain of some 600 operators ends the process. A filter arrives over the net
 kind goes through.
 """
 
-import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from medsiglip_search.errors import InvalidQuery
 from medsiglip_search.gallery_schema import STORED_BESIDE
 
-Cell = str | int | float | None
+Cell = str | int | float | np.generic | None
 """What a column may be asked to hold; None is nothing."""
 
 LISTS = frozenset({"flags"})
@@ -90,21 +92,27 @@ def checked(where: str, columns: Collection[str]) -> str:
     return f"({condition})"
 
 
-def of_values(values: Mapping[str, Cell | Sequence[Cell]], columns: Collection[str]) -> str:
+def of_values(
+    values: Mapping[str, Cell | Iterable[Cell]], columns: Collection[str], schema: pa.Schema
+) -> str:
     """Return the condition that each column holds its value, or one of its values; for `checked`.
 
+    columns: that may be named; schema: their types.
     Of a list column, `flags`, one of the entries is meant. Raises InvalidQuery.
     """
     if not values:
         raise invalid("it names no column; leave it out to search everything", columns)
-    return " AND ".join(_holds(name, value, columns) for name, value in values.items())
+    return " AND ".join(_holds(name, value, columns, schema) for name, value in values.items())
 
 
-def _holds(name: str, value: Cell | Sequence[Cell], columns: Collection[str]) -> str:
+def _holds(name: str, value: Cell | Iterable[Cell], columns: Collection[str], schema: pa.Schema) -> str:
     if name not in columns:
         raise invalid(f"no column {name}", columns)
-    cells = [value] if value is None or isinstance(value, str) or not isinstance(value, Sequence) else value
-    told = [_literal(name, cell, columns) for cell in cells if cell is not None]
+    cells = _cells(value)
+    kind = schema.field(name).type
+    told = [_literal(name, cell, kind, columns) for cell in cells if cell is not None]
+    if isinstance(value, set | frozenset):
+        told.sort()  # the same set is the same filter in every process
     if name in LISTS:
         conditions = [f'array_has("{name}", {literal})' for literal in told]
     else:
@@ -114,14 +122,38 @@ def _holds(name: str, value: Cell | Sequence[Cell], columns: Collection[str]) ->
     return f"({' OR '.join(conditions) or '1 = 0'})"
 
 
-def _literal(name: str, cell: Cell, columns: Collection[str]) -> str:
-    if isinstance(cell, np.number):
-        cell = cell.item()
-    if isinstance(cell, str):
-        return "'" + cell.replace("'", "''") + "'"
-    if isinstance(cell, int | float) and not isinstance(cell, bool) and math.isfinite(cell):
-        return repr(cell)
-    raise invalid(f"{name} is to be {cell!r}; give text, a number, None, or a list of them", columns)
+def _cells(value: Any) -> list[object]:
+    """Return the values of which a column is to hold any, as Python's own."""
+    # Arrays and numbers of NumPy, columns of pandas.
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        return [value]
+    return [cell.item() if isinstance(cell, np.generic) else cell for cell in value]
+
+
+def _literal(name: str, cell: object, kind: pa.DataType, columns: Collection[str]) -> str:
+    """Return one value in SQL, as a column of this type has it."""
+    if pa.types.is_integer(kind):
+        holds = "whole numbers"
+        # pandas has whole numbers as floats where some are missing.
+        if isinstance(cell, float) and cell.is_integer():
+            cell = int(cell)
+        if isinstance(cell, int) and not isinstance(cell, bool) and abs(cell) < 2 ** (kind.bit_width - 1):
+            return repr(cell)
+    elif pa.types.is_floating(kind):
+        holds = "numbers"
+        # True and False of a table are 1 and 0 there.
+        if isinstance(cell, int | float) and abs(cell) <= _LARGEST:
+            return repr(float(cell))
+    else:
+        holds = "text"
+        if isinstance(cell, str):
+            return "'" + cell.replace("'", "''") + "'"
+    told = " ".join(repr(cell).split())[:80]
+    raise invalid(f"{name} is to be {told}, and holds {holds}; give these, None, or a list of them", columns)
+
+
+_LARGEST = sys.float_info.max
 
 
 def _is_hidden(name: str, columns: Collection[str]) -> bool:

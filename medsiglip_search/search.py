@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from medsiglip_search.encoders import Encoder, load_encoder
+from medsiglip_search.errors import InvalidQuery
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.images.guard import Guard, Limits
 from medsiglip_search.index import Index, Kind, open_index
@@ -131,7 +132,9 @@ class Searcher:
 
     def search_all(self, questions: Sequence[Query | str]) -> list[Result]:
         """Answer several queries, or texts, in their order, in one batch. Raises as `search`."""
-        queries = [Query(each) if isinstance(each, str) else each for each in questions]
+        if isinstance(questions, str | Query):
+            raise InvalidQuery("search_all takes a list of queries; ask a single one with [...] around it")
+        queries = [each if isinstance(each, Query) else Query(each) for each in questions]
         embedded = self._embedder.embed(queries)
         plans = [self._plan(query, each) for query, each in zip(queries, embedded, strict=True)]
         results: dict[int, Result] = {}
@@ -145,23 +148,24 @@ class Searcher:
 
     def _plan(self, query: Query, embedded: Embedded) -> "_Plan":
         """Say what is to be ranked for a query."""
+        condition = self._selections.condition(query.where)
+        identity = f"{embedded.identity} {condition!r}"
         offset = 0
         if query.cursor is not None:
-            offset = cursors.offset_of(query.cursor, self._state, embedded.identity)
+            offset = cursors.offset_of(query.cursor, self._state, identity)
         excluded, notes = left_out(self.gallery, self._grouped, embedded, query.other_patients)
         group_by = query.group_by or ("study" if embedded.is_case else "image")
         groups = self._grouped(_COLUMNS[group_by])
         # One more than the page holds tells whether there is a next one.
         count = min(offset + query.top_k, len(self.gallery)) + 1
         asked = Asked(embedded.rows, excluded, groups, self._grouped("pixel_digest"), count)
-        condition = self._selections.condition(query.where)
         return _Plan(
             asked,
             group_by,
             condition,
             offset,
             embedded.says_absent_only,
-            embedded.identity,
+            identity,
             (*embedded.notes, *notes),
         )
 

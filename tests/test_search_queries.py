@@ -12,13 +12,22 @@ from medsiglip_search.search import Searcher
 
 ROWS = [[1, 0, 0.1], [1, 1, 0], [0, 1, 0], [0, 0, 1], [0.1, 0.1, 1]]
 NAMES = ["a", "ab", "b", "c", "c2"]
+SIDECARS = [
+    {"age": 61, "normal": True},
+    {"age": 0.5, "normal": False},
+    {"age": 1e-5, "normal": True},
+    {"age": -1, "normal": False},
+    {},
+]
 
 
 @pytest.fixture(scope="module")
 def searcher(tmp_path_factory):
     instances = [
-        instance(name, modality="CT" if name[0] == "c" else "CR", study=name, year=2020 + number)
-        for number, name in enumerate(NAMES)
+        instance(
+            name, modality="CT" if name[0] == "c" else "CR", study=name, year=2020 + number, sidecar=sidecar
+        )
+        for number, (name, sidecar) in enumerate(zip(NAMES, SIDECARS, strict=True))
     ]
     gallery = gallery_of(tmp_path_factory.mktemp("queries") / "g", ROWS, instances)
     return Searcher(gallery, ByHand(), open_index(gallery))
@@ -118,12 +127,40 @@ def test_values_of_columns_are_a_filter(searcher):
         ({"modality": "CR", "year": [2020, 2022, 1999]}, ["a", "b"]),
         ({"year": np.int64(2021)}, ["ab"]),
         ({"patient": None, "modality": "CT"}, ["c", "c2"]),
+        ({"year": 2021.0}, ["ab"]),
+        ({"year": {2020, 2021}}, ["a", "ab"]),
+        ({"year": (2020, 2021)}, ["a", "ab"]),
+        ({"year": range(2020, 2022)}, ["a", "ab"]),
+        ({"year": np.array([2020.0, 2021.0])}, ["a", "ab"]),
+        ({"modality": np.array(["CT", "MR"])}, ["c", "c2"]),
+        ({"modality": frozenset({"CT"})}, ["c", "c2"]),
+        ({"modality": np.str_("CT")}, ["c", "c2"]),
+        ({"normal": True}, ["a", "b"]),
+        ({"normal": np.bool_(False)}, ["ab", "c"]),
+        ({"normal": [True, None]}, ["a", "b", "c2"]),
+        ({"age": 61}, ["a"]),
+        ({"age": np.float32(0.5)}, ["ab"]),
+        ({"age": 1e-5}, ["b"]),
+        ({"age": -1}, ["c"]),
         ({"modality": ["CT", None]}, ["c", "c2"]),
         ({"modality": []}, []),
         ({"uri": "a' OR '1' = '1"}, []),
         ({"uri": ["x", "b') OR (1 = 1"]}, []),
     ):
         assert sorted(uris(searcher.search("1 0 0", where=where))) == expected, where
+
+
+def test_a_filter_of_values_belongs_to_the_question_whatever_holds_them(searcher):
+    years = list(range(2000, 2023))
+    first = searcher.search("1 0 0", where={"year": set(years)}, top_k=1)
+    second = searcher.search("1 0 0", where={"year": {*reversed(years)}}, cursor=first.cursor)
+    assert uris(first) + uris(second) == ["a", "ab", "b"]
+    # An array of so many numbers is not told in full.
+    many = np.arange(5000)
+    other = np.where(many == 2021, 9999, many)
+    cursor = searcher.search("1 0 0", where={"year": many}, top_k=1).cursor
+    with pytest.raises(InvalidQuery, match="of another query"):
+        searcher.search("1 0 0", where={"year": other}, cursor=cursor)
 
 
 def test_an_entry_of_a_list_column_is_a_filter(tmp_path):
@@ -143,7 +180,16 @@ def test_an_entry_of_a_list_column_is_a_filter(tmp_path):
         ({}, "names no column"),
         ({"year": float("nan")}, "year is to be nan"),
         ({"year": {"a": 1}}, "year is to be"),
-        ({"year": True}, "year is to be True"),
+        ({"year": True}, "year is to be True, and holds whole numbers; give these"),
+        ({"year": "2021"}, "year is to be '2021', and holds whole numbers"),
+        ({"year": 2020.5}, "year is to be 2020.5, and holds whole numbers"),
+        ({"year": 10**30}, "year is to be 10{30}, and holds whole numbers"),
+        ({"modality": 5}, "modality is to be 5, and holds text"),
+        ({"modality": b"CT"}, "modality is to be b'CT', and holds text"),
+        ({"modality": [["CT"]]}, r"modality is to be \['CT'\], and holds text"),
+        ({"flags": 5}, "flags is to be 5, and holds text"),
+        ({"age": "61"}, "age is to be '61', and holds numbers"),
+        ({"age": float("inf")}, "age is to be inf, and holds numbers"),
     ],
 )
 def test_values_that_cannot_be_a_filter_are_refused(searcher, where, problem):
@@ -179,8 +225,100 @@ def test_a_question_that_makes_no_sense_is_refused(query, problem):
         Query(**query)
 
 
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ({"text": 5}, "a text is of type int; give a str"),
+        ({"text": b"1 0 0"}, "a text is of type bytes"),
+        (
+            {"text": "1 0 0", "without": "0 1 0"},
+            r'without is of type str; give a list, such as without=\["eff',
+        ),
+        ({"text": "1 0 0", "without": [5]}, "a text is of type int"),
+        ({"images": "case.dcm"}, r'images is of type str; give a list, such as images=\["case.dcm"\]'),
+        ({"images": b"abc"}, "images is of type bytes; give a list"),
+        ({"images": picture(1, 2, 3)}, r"images is an array of shape \(5, 4, 3\); give a list"),
+        ({"images": [None]}, "an image is of type NoneType; give a file's path"),
+        ({"images": 7}, "images is of type int; give a list"),
+        ({"like": 5}, r"like is of type int; give a list, such as like=\[181\]"),
+        ({"like": "5"}, "like is of type str; give a list"),
+        ({"like": {5}}, "like is of type set; give a list"),
+        ({"like": [True]}, "an image id is True; give a whole number"),
+        ({"like": [5.0]}, "an image id is 5.0; give a whole number"),
+        ({"parts": "1 0 0"}, r'parts is of type str; give a list, such as parts=\[Text\("effusion"\)\]'),
+        ({"parts": Text("1 0 0")}, "parts is of type Text; give a list"),
+        ({"parts": ["1 0 0"]}, "a part is of type str; give Text, Image, Like or Study"),
+        ({"study": ["a"]}, "the study is of type list; give one as text"),
+        ({"text": "1 0 0", "min_relevance": "3"}, "min_relevance is '3'; give a number"),
+        ({"text": "1 0 0", "top_k": True}, "top_k is True"),
+        ({"text": "1 0 0", "cursor": 5}, "cursor is of type int"),
+        ({"text": "1 0 0", "where": ["modality"]}, "where is of type list; give a condition"),
+        ({"text": "1 0 0", "where": 5}, "where is of type int; give a condition"),
+    ],
+)
+def test_what_is_of_another_type_is_refused_with_what_to_write(searcher, query, problem):
+    with pytest.raises(InvalidQuery, match=problem):
+        searcher.search(**query)
+
+
+def test_parts_of_another_type_are_refused_with_what_to_write(searcher):
+    for make, problem in (
+        (lambda: Text(5), "a text is of type int"),
+        (lambda: Text(""), "the text is empty"),
+        (lambda: Like(5.7), "an image id is 5.7; give a whole number"),
+        (lambda: Like("x"), "an image id is 'x'"),
+        (lambda: Study(5), "the study is of type int"),
+        (lambda: Image(None), "an image is of type NoneType"),
+        (lambda: Image("x", (0, 0, float("inf"), 2)), r"region .*; give x0, y0, x1, y1 in whole pixels"),
+        (lambda: Image("x", (0, 0, float("nan"), 2)), r"region .*; give x0, y0, x1, y1 in whole pixels"),
+        (lambda: Image("x", "0,0,2,2"), r"region .*; give x0, y0, x1, y1 in whole pixels"),
+        (lambda: Text("x", "2"), "a weight is '2'; give a number"),
+        (lambda: Text("x", None), "a weight is None; give a number"),
+        (lambda: Text("x", True), "a weight is True; give a number"),
+        (lambda: searcher.search_all("1 0 0"), "takes a list of queries"),
+        (lambda: searcher.search_all(Query("1 0 0")), "takes a list of queries"),
+        (lambda: searcher.search_all([5]), "a text is of type int"),
+    ):
+        with pytest.raises(InvalidQuery, match=problem):
+            make()
+
+
+def test_ids_and_numbers_of_numpy_are_taken(searcher):
+    assert uris(searcher.search(like=np.array([1]))) == uris(searcher.search(like=[1]))
+    parts = [Text("1 0 0", np.float32(2)), Like(np.int64(3))]
+    assert len(searcher.search(parts=parts, top_k=np.int32(2), min_relevance=np.float64(-9))) == 2
+
+
+def test_weights_may_be_of_any_size_for_only_their_proportion_counts(searcher):
+    expected = [(hit.instance.uri, hit.score) for hit in searcher.search("1 0 0")]
+    for weight in (1e-7, 1e-300, 1e160, 1e308):
+        hits = searcher.search(parts=[Text("1 0 0", weight)])
+        assert [(hit.instance.uri, hit.score) for hit in hits] == expected
+    expected = [hit.score for hit in searcher.search(parts=[Text("1 0 0", 2), Text("0 1 0", 1)])]
+    hits = searcher.search(parts=[Text("1 0 0", 1e308), Text("0 1 0", 0.5e308)])
+    assert [hit.score for hit in hits] == pytest.approx(expected)
+
+
+def test_a_picture_that_a_batch_has_again_is_read_and_embedded_once(searcher, monkeypatch, tmp_path):
+    file = tmp_path / "x.png"
+    file.write_bytes(png(picture(200, 0, 0)))
+    array = picture(0, 200, 0)
+    read = []
+    read_one = searcher._guard.read
+    monkeypatch.setattr(searcher._guard, "read", lambda *asked: read.append(asked) or read_one(*asked))
+    queries = [
+        Query(f"1 {number} 0", images=[file, str(file), array, Image(file, [0, 0, 2, 2])])
+        for number in range(20)
+    ]
+    alone = [searcher.search_all([query])[0] for query in queries]
+    read.clear(), searcher.encoder.calls.clear()
+    assert searcher.search_all(queries) == alone
+    assert len(read) == 3  # the path as text is another key
+    assert searcher.encoder.calls == [20, 4]
+
+
 @pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf")])
 def test_a_weight_is_above_zero(weight):
     for part in (Text, Image, Like, Study):
         with pytest.raises(InvalidQuery, match="a weight is"):
-            part("x", weight=weight)
+            part(1 if part is Like else "x", weight=weight)

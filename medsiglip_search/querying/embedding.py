@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -42,7 +42,7 @@ class Embedded:
 
     rows: (n, D) float32 unit rows, one unless it is a case. says_absent_only: it names nothing to look for.
     own: image_ids of the images and studies asked about. pictures: the query's own.
-    identity: equal for equal questions. notes: how it was understood.
+    identity: equal for equal questions but for their filters. notes: how it was understood.
     """
 
     rows: np.ndarray
@@ -79,20 +79,21 @@ class QueryEmbedder:
     def embed(self, queries: Sequence[Query]) -> list[Embedded]:
         """Return each query's embedding, all texts and all pictures encoded at once. Raises InvalidQuery."""
         questions = []
+        once = _Once(self._read)
         for number, query in enumerate(queries, start=1):
             with _naming(number, len(queries)):
-                questions.append(self._question(query))
+                questions.append(self._question(query, once.read))
         texts = list(dict.fromkeys(text for question in questions for text in _texts(question)))
         by_text = dict(zip(texts, self._encoder.embed_texts(texts), strict=True)) if texts else {}
-        pictures = self._embedded_pictures([picture for each in questions for picture in each.pictures])
+        embeddings = dict(zip(once.pictures, self._embedded_pictures(once.pictures), strict=True))
         results = []
         for number, question in enumerate(questions, start=1):
-            own, pictures = pictures[: len(question.pictures)], pictures[len(question.pictures) :]
             with _naming(number, len(queries)):
+                own = [embeddings[picture] for picture in question.pictures]
                 results.append(self._combined(question, by_text, own))
         return results
 
-    def _question(self, query: Query) -> _Question:
+    def _question(self, query: Query, read: Callable[[Image], Read]) -> _Question:
         """Take the texts apart and read the pictures."""
         parts = query.all_parts()
         texts = {
@@ -104,7 +105,7 @@ class QueryEmbedder:
             dict.fromkeys([*(name for text in texts.values() for name in text.absent), *query.without])
         )
         studies = {part.study: self._study(part.study) for part in parts if isinstance(part, Study)}
-        pictures = [self._read(part.image, part.region) for part in parts if isinstance(part, Image)]
+        pictures = [read(part) for part in parts if isinstance(part, Image)]
         question = _Question(query, parts, texts, absent[:MAX_ABSENT], pictures, studies)
         if absent:
             question.notes.append(f"taken as absent: {', '.join(question.absent)}")
@@ -113,7 +114,8 @@ class QueryEmbedder:
         return question
 
     def _study(self, study: str) -> np.ndarray:
-        image_ids = self._gallery.select(filters.of_values({"study": study}, self._gallery.columns()))
+        columns, schema = self._gallery.columns(), self._gallery.schema
+        image_ids = self._gallery.select(filters.of_values({"study": study}, columns, schema))
         if not len(image_ids):
             raise InvalidQuery(f"no study {study!r} in the gallery; take one from a hit")
         return image_ids
@@ -144,7 +146,7 @@ class QueryEmbedder:
             raise _unreadable(error) from None
 
     def _combined(
-        self, question: _Question, by_text: Mapping[str, np.ndarray], pictures: np.ndarray
+        self, question: _Question, by_text: Mapping[str, np.ndarray], pictures: Sequence[np.ndarray]
     ) -> Embedded:
         """Put the parts of a query together."""
         shared: list[tuple[float, np.ndarray]] = []  # in every row
@@ -188,7 +190,8 @@ class QueryEmbedder:
         sample = self._sample.embeddings
         if parts:
             weights = np.array([weight for weight, _ in parts])
-            row = _unit(weights @ np.stack([row for _, row in parts]).astype(np.float64))
+            # Divided by the largest, for neither their sum nor the row's length may leave a number's range.
+            row = _unit(weights / weights.max() @ np.stack([row for _, row in parts]).astype(np.float64))
             if absent:
                 row = present_minus_absent(row, absent, sample)
         elif len(sample):
@@ -199,6 +202,26 @@ class QueryEmbedder:
         else:
             row = -np.sum(absent, axis=0)
         return _unit(row).astype(np.float32)
+
+
+class _Once:
+    """Reads each part of each picture once: queries of a batch share them. pictures: those read."""
+
+    def __init__(self, read: Callable[[QueryImage, Region | None], Read]) -> None:
+        self._read = read
+        self._known: dict[object, Read] = {}
+
+    @property
+    def pictures(self) -> list[Read]:
+        return list(self._known.values())
+
+    def read(self, part: Image) -> Read:
+        # An array cannot be looked up; the query holds it, so no other has its id meanwhile.
+        image = id(part.image) if isinstance(part.image, np.ndarray) else part.image
+        key = (image, None if part.region is None else tuple(part.region))
+        if key not in self._known:
+            self._known[key] = self._read(part.image, part.region)
+        return self._known[key]
 
 
 @contextmanager
@@ -226,10 +249,7 @@ def _unit(row: np.ndarray) -> np.ndarray:
 
 def _cropped(pixels: np.ndarray, region: Region) -> np.ndarray:
     rows, columns = pixels.shape[:2]
-    try:
-        x0, y0, x1, y1 = (int(edge) for edge in region)
-    except (TypeError, ValueError):
-        raise InvalidQuery(f"region {region!r}; give x0, y0, x1, y1 in pixels") from None
+    x0, y0, x1, y1 = region
     if not (0 <= x0 < x1 <= columns and 0 <= y0 < y1 <= rows):
         raise InvalidQuery(
             f"region {x0},{y0},{x1},{y1}: the picture is {columns} wide and {rows} high; give x0,y0,x1,y1 "
@@ -249,12 +269,15 @@ def _unreadable(error: Unreadable) -> InvalidQuery:
 
 
 def _identity(question: _Question) -> str:
-    """Return what is the same for the same question, pictures by their pixels; pages may differ in size."""
+    """Return what is the same for the same question, whatever its filter, pictures by their pixels.
+
+    Pages may differ in size.
+    """
     query, pictures = question.query, iter(question.pictures)
     asked: list[object] = []
     for part in question.parts:
         told = next(pictures).digest if isinstance(part, Image) else repr(part)
-        asked.append([told, part.weight, repr(part.region) if isinstance(part, Image) else None])
-    chosen = [query.where, query.group_by, query.other_patients, query.min_relevance, query.as_case]
+        asked.append([told, float(part.weight), repr(part.region) if isinstance(part, Image) else None])
+    chosen = [query.group_by, query.other_patients, query.min_relevance, query.as_case]
     told_of = json.dumps([asked, list(query.without), query.negation, *map(repr, chosen)])
     return hashlib.sha256(told_of.encode()).hexdigest()

@@ -45,9 +45,10 @@ def left_out(
 
 def _stored(gallery: Gallery, picture: Read) -> np.ndarray:
     """Return the image_ids of the gallery that have the pixels or the patient of a query's file."""
-    condition = filters.of_values({"pixel_digest": picture.digest}, gallery.columns())
+    columns, schema = gallery.columns(), gallery.schema
+    condition = filters.of_values({"pixel_digest": picture.digest}, columns, schema)
     if picture.attributes.patient:
         patient = identifiers_for(gallery).attributes(picture.attributes).patient
         if patient is not None:
-            condition += " OR " + filters.of_values({"patient": patient}, gallery.columns())
+            condition += " OR " + filters.of_values({"patient": patient}, columns, schema)
     return gallery.select(condition)

@@ -24,7 +24,7 @@ class Selections:
         """Return a filter in SQL. Raises InvalidQuery."""
         if where is None or isinstance(where, str):
             return where
-        return filters.of_values(where, self._gallery.columns())
+        return filters.of_values(where, self._gallery.columns(), self._gallery.schema)
 
     def select(self, condition: str | None) -> np.ndarray | None:
         """Return the image_ids that fit, (N,) int64 ascending; None for all. Raises InvalidQuery."""
