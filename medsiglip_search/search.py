@@ -157,7 +157,7 @@ class Searcher:
         group_by = query.group_by or ("study" if embedded.is_case else "image")
         groups = self._grouped(_COLUMNS[group_by])
         # One more than the page holds tells whether there is a next one.
-        count = min(offset + query.top_k, len(self.gallery)) + 1
+        count = min(offset + int(query.top_k), len(self.gallery)) + 1
         asked = Asked(embedded.rows, excluded, groups, self._grouped("pixel_digest"), count)
         return _Plan(
             asked,
@@ -178,7 +178,7 @@ class Searcher:
         last = len(relevance)
         if query.min_relevance is not None:
             last = int((relevance >= query.min_relevance).sum())
-        end = min(plan.offset + query.top_k, last)
+        end = min(plan.offset + int(query.top_k), last)
         page = slice(plan.offset, end)
         image_ids = found.image_ids[page]
         counts = self._counts(plan, image_ids, allowed)

@@ -1,5 +1,7 @@
 """What can be asked, and what is made of it."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from by_hand import ByHand, picture, png
@@ -59,6 +61,20 @@ def test_what_is_negated_is_scored_as_absent(searcher):
     scores = {hit.instance.uri: hit.score for hit in searcher.search("1 0 0 without 0 1 0")}
     plain = {hit.instance.uri: hit.score for hit in searcher.search("1 0 0")}
     assert scores["a"] - scores["ab"] > plain["a"] - plain["ab"] + 0.2
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"text": "0 1 0", "without": ["0 1 0"]},
+        {"text": "0 1 0", "without": ["1 0 0", " 0  1 0 "]},
+        {"text": "0 1 0, no 0 1 0"},
+        {"like": [1], "parts": [Text("0 1 0")], "without": ["0 1 0"]},
+    ],
+)
+def test_what_is_to_be_there_and_to_be_absent_is_a_contradiction(searcher, query):
+    with pytest.raises(InvalidQuery, match="'0 1 0' is to be there, and to be absent; leave one"):
+        searcher.search(**query)
 
 
 def test_negation_can_be_switched_off(searcher):
@@ -285,7 +301,7 @@ def test_parts_of_another_type_are_refused_with_what_to_write(searcher):
 
 def test_ids_and_numbers_of_numpy_are_taken(searcher):
     assert uris(searcher.search(like=np.array([1]))) == uris(searcher.search(like=[1]))
-    parts = [Text("1 0 0", np.float32(2)), Like(np.int64(3))]
+    parts = [Text("1 0 0", np.float32(2)), Text("1 0 0", Fraction(1, 3)), Like(np.int64(3))]
     assert len(searcher.search(parts=parts, top_k=np.int32(2), min_relevance=np.float64(-9))) == 2
 
 

@@ -44,9 +44,12 @@ def search(
         list[str] | None,
         typer.Option(metavar="X0,Y0,X1,Y1", help="The part of each --image that is meant, in pixels."),
     ] = None,
-    like: Annotated[list[int] | None, typer.Option(help="Images like this image_id; repeatable.")] = None,
+    like: Annotated[
+        list[int] | None, typer.Option(help="Images like that of this image_id, as hits have it; repeatable.")
+    ] = None,
     study: Annotated[
-        str | None, typer.Option(help="Cases like this study of the gallery, all of its images compared.")
+        str | None,
+        typer.Option(help="Cases like this study, all of its images compared; --json tells each hit's."),
     ] = None,
     without: Annotated[list[str] | None, typer.Option(help="What must not be there; repeatable.")] = None,
     text_weight: Annotated[
@@ -105,6 +108,19 @@ def search(
 
     if queries is not None and (text is not None or cursor is not None):
         raise InvalidQuery("--queries takes the place of TEXT and goes without --cursor; leave one out")
+    has_text = text is not None or queries is not None
+    has_stored = bool(like) or study is not None
+    if as_written and not has_text:
+        raise InvalidQuery("--as-written is about TEXT, and there is none; leave it out")
+    if as_case and not image:
+        raise InvalidQuery("--as-case is about --image files; give the case's, or leave it out")
+    if text_weight != 1 and not (has_text and (image or has_stored)):
+        raise InvalidQuery("--text-weight is of TEXT beside --image, --like or --study; leave it out")
+    if other_patients is not None and not (image or has_stored):
+        raise InvalidQuery(
+            "--other-patients and --any-patient are about the patient of --image, --like or --study; leave "
+            "them out"
+        )
     texts = [text] if queries is None else _lines(queries)
     images = [Image(*each) for each in zip(image or (), _regions(region, image), strict=True)]
     asked = [

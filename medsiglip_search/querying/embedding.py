@@ -106,6 +106,7 @@ class QueryEmbedder:
         )
         studies = {part.study: self._study(part.study) for part in parts if isinstance(part, Study)}
         pictures = [read(part) for part in parts if isinstance(part, Image)]
+        _check_contradiction([text.present for text in texts.values()], absent)
         question = _Question(query, parts, texts, absent[:MAX_ABSENT], pictures, studies)
         if absent:
             question.notes.append(f"taken as absent: {', '.join(question.absent)}")
@@ -189,7 +190,7 @@ class QueryEmbedder:
         """Return the (D,) float32 unit embedding of parts that are averaged, less what must be absent."""
         sample = self._sample.embeddings
         if parts:
-            weights = np.array([weight for weight, _ in parts])
+            weights = np.array([weight for weight, _ in parts], np.float64)
             # Divided by the largest, for neither their sum nor the row's length may leave a number's range.
             row = _unit(weights / weights.max() @ np.stack([row for _, row in parts]).astype(np.float64))
             if absent:
@@ -233,6 +234,18 @@ def _naming(number: int, count: int) -> Iterator[None]:
         if count == 1:
             raise
         raise InvalidQuery(f"query {number} of {count}: {error}") from None
+
+
+def _check_contradiction(present: Sequence[str | None], absent: Sequence[str]) -> None:
+    """Raise InvalidQuery for a text that is to be there and not to be there."""
+    names = {_plain(text) for text in absent}
+    for text in present:
+        if text is not None and _plain(text) in names:
+            raise InvalidQuery(f"{text.strip()!r} is to be there, and to be absent; leave one of them out")
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def _texts(question: _Question) -> Iterable[str]:

@@ -154,7 +154,29 @@ def test_the_text_counts_as_much_as_it_is_said_to(ask) -> None:
     like = ("--like", best["image_id"], "--json", "--top-k", 1)
     assert ask("hydrocephalus", *like, "--text-weight", 9).json[0]["findings"] == "hydrocephalus"
     assert ask("hydrocephalus", *like, "--text-weight", 0.1).json[0]["findings"] == "melanoma"
-    assert "a weight is 0" in one_error(ask("x", "--text-weight", 0))
+    assert "a weight is 0" in one_error(ask("x", "--like", 1, "--text-weight", 0))
+
+
+def test_an_option_without_effect_is_refused(ask, demo: Path) -> None:
+    file = next((demo / "archive").rglob("*.dcm"))
+    for arguments, problem in (
+        (["--like", 1, "--as-written"], "--as-written is about TEXT"),
+        (["x", "--as-case"], "--as-case is about --image files"),
+        (["--study", "x", "--as-case"], "--as-case is about --image files"),
+        (["--like", 1, "--text-weight", 2], "--text-weight is of TEXT beside"),
+        (["x", "--text-weight", 2], "--text-weight is of TEXT beside"),
+        (["x", "--other-patients"], "are about the patient of --image, --like or --study"),
+        (["x", "--any-patient"], "are about the patient of --image, --like or --study"),
+        (["effusion", "--without", "Effusion"], "'effusion' is to be there, and to be absent"),
+    ):
+        outcome = ask(*arguments)
+        assert outcome.code == 2
+        assert problem in one_error(outcome)
+    for arguments in (
+        ["no effusion", "--as-written", "--image", file, "--text-weight", 2, "--other-patients"],
+        ["--image", file, "--as-case"],
+    ):
+        assert ask(*arguments, "--json", "--top-k", 1).code == 0
 
 
 def test_a_kind_of_index_can_be_chosen(ask) -> None:
