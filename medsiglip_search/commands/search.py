@@ -159,7 +159,7 @@ def search(
 def _lines(path: Path) -> list[str | None]:
     """Return the lines of a text file that are not empty."""
     try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
+        text = sys.stdin.read().removeprefix("\ufeff") if str(path) == "-" else path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise InvalidQuery(f"{path}: cannot be read: {why}. Give a text file, a query a line") from None
