@@ -79,6 +79,7 @@ class Int8Stage:
     """
 
     kind: ClassVar = "int8"
+    looks_everywhere: ClassVar = True
     efforts = (0,)
 
     def __init__(self, codes: faiss.IndexScalarQuantizer, steps: np.ndarray) -> None:
@@ -137,6 +138,7 @@ class IvfStage:
     """
 
     kind: ClassVar = "ivf"
+    looks_everywhere: ClassVar = False
 
     def __init__(self, lists: faiss.IndexIVFRaBitQ) -> None:
         self._lists = lists
@@ -211,6 +213,7 @@ class HnswStage:
     """Follows a graph of near rows (HNSW), in 8 bits."""
 
     kind: ClassVar = "hnsw"
+    looks_everywhere: ClassVar = False
     efforts = (16, 32, 64, 128, 256, 512, 1024)
 
     _LINKS, _BREADTH = 32, 80
@@ -258,6 +261,7 @@ class GraphStage:
     """Follows a graph of near rows on a GPU (CAGRA), in float16; FAISS must have been built with cuVS."""
 
     kind: ClassVar = "graph"
+    looks_everywhere: ClassVar = False
     efforts = (64, 128, 256, 512)
 
     _LINKS = 32

@@ -12,10 +12,14 @@ class FirstStage(Protocol):
     """Finds most of the best rows of a base, and little else.
 
     kind: the name that `--index` knows it by. efforts: how much to look at, the least first; at least one.
+    looks_everywhere: it compares all rows, only coarsely.
     """
 
     @property
     def kind(self) -> str: ...
+
+    @property
+    def looks_everywhere(self) -> bool: ...
 
     @property
     def efforts(self) -> tuple[int, ...]: ...

@@ -31,6 +31,9 @@ LEAST_SHARE = 1 / 4
 """The share of allowed rows below which all of them are compared. That takes as much less time as they are
 fewer, and a first stage that was tuned without a filter finds fewer of the best behind a narrow one."""
 
+AROUND, AGAINST = 50, 0.5
+"""A filter goes against a query if, of so many images around it, not half as many are allowed as of all."""
+
 CODES = "faiss"
 
 Texts = Callable[[], np.ndarray]
@@ -109,10 +112,23 @@ class StagedIndex:
             scores, places = self._nearest(queries, k, effort, depth, member)
         return scores, self.rows.image_ids[places]
 
+    def _goes_against(self, queries: np.ndarray, inside: np.ndarray) -> np.ndarray:
+        """Tell for which queries, (Q,) bool, a filter leaves only what is far from them.
+
+        "CT" does so for a text about chest films: of the images around the query few are CT. What is best
+        among those far away lies in no direction that a stage looks in, and it finds next to nothing of it.
+        inside: (B,) bool, the places of the base that may be answered.
+        """
+        if self.stage.looks_everywhere:
+            return np.zeros(len(queries), bool)
+        near = self.stage.candidates(queries, AROUND, self.setting.effort, None)
+        allowed = np.where(near >= 0, inside[near], False).sum(axis=1)
+        return allowed < AGAINST * inside.mean() * (near >= 0).sum(axis=1)
+
     def _enlarged(self, k: int, share: float) -> tuple[int, int]:
         """Return effort and depth for an answer that is longer than the one they were tuned for, or filtered.
 
-        A filter can leave what is far from the query, where rows that are nearest lie in more directions.
+        With fewer rows around the query, the best lie in more directions.
         """
         times = max(1.0, k / TUNED_FOR)
         depth = min(math.ceil(self.setting.depth * times / max(share, LEAST_SHARE)), len(self.rows.base))
@@ -123,17 +139,19 @@ class StagedIndex:
     ) -> tuple[np.ndarray, np.ndarray]:
         size = len(self.rows.base)
         inside = None if member is None or member[:size].all() else member[:size]
-        found = self.stage.candidates(queries, depth, effort, inside)
+        apart = np.zeros(len(queries), bool) if inside is None else self._goes_against(queries, inside)
         tail = self._tail(queries, k, member)
         scores, places = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-        for number, query in enumerate(queries):
-            near = np.concatenate([found[number][found[number] >= 0], tail[number]])
+        asked = np.flatnonzero(~apart)
+        found = self.stage.candidates(queries[asked], depth, effort, inside) if len(asked) else ()
+        for number, row in zip(asked.tolist(), found, strict=True):
+            near = np.concatenate([row[row >= 0], tail[number]])
             if len(near) < k:
-                scores[number], places[number] = (
-                    answer[0] for answer in self._exact.nearest(query[None], k, member)
-                )
+                apart[number] = True
             else:
-                scores[number], places[number] = self._exact.best(query, near, k)
+                scores[number], places[number] = self._exact.best(queries[number], near, k)
+        if apart.any():
+            scores[apart], places[apart] = self._exact.nearest(queries[apart], k, member)
         return scores, places
 
     def _tail(self, queries: np.ndarray, k: int, member: np.ndarray | None) -> np.ndarray:
