@@ -48,6 +48,17 @@ def test_hits_are_on_stdout_and_what_is_said_of_them_all_on_stderr(ask) -> None:
     assert said == {"hits": 3, "matches": True, "notes": []}
 
 
+def test_among_the_notices_on_stderr_only_what_is_said_of_hits_begins_as_json(run: Run, demo: Path) -> None:
+    outcome = run("search", demo / "gallery", "pneumothorax", "--json")
+    assert any(line.startswith(NOTICES) for line in outcome.err)
+    (said,) = [json.loads(line) for line in outcome.err if line.startswith("{")]
+    assert said["hits"] == len(outcome.json)
+    (like,) = run(
+        "search", demo / "gallery", "--study", outcome.json[0]["study"], "--json", "--top-k", 1
+    ).json
+    assert like["study"] != outcome.json[0]["study"]
+
+
 def test_it_is_said_that_nothing_stands_out(ask) -> None:
     outcome = ask("train timetable", "--top-k", 2)
     assert len(outcome.out) == 3
