@@ -242,6 +242,8 @@ print(torch.get_num_threads(), *seen, *scan._workers()[0].map(lambda _: torch.ge
 def test_where_most_rows_score_nearly_alike_the_best_are_found_all_the_same(tmp_path, monkeypatch, queries):
     """More rivals than are fetched, and all of them within what the fast arithmetic can be off by."""
     monkeypatch.setattr(exact, "SPARE_ROWS", 20)
+    monkeypatch.setattr(exact, "SPARE_ROWS_OF_MANY", 20)
+    monkeypatch.setattr(exact, "FEW_ROWS", 0)
     rng = np.random.default_rng(0)
     rows = unit(1 + 0.02 * rng.standard_normal((3000, DIM)))
     gallery = gallery_of(tmp_path / "g", rows)

@@ -17,9 +17,12 @@ FEW_QUERIES = 3
 
 QUERIES_AT_ONCE, QUERIES_AT_ONCE_ON_GPU = 64, 1024
 
-SPARE_ROWS = 512
-"""Rows that are fetched beyond those asked for. The coarsest arithmetic is off by 0.006: among a million
-scores that spread by 0.02, as those of texts do, the ten best then have some 130 rivals."""
+SPARE_ROWS, SPARE_ROWS_OF_MANY = 64, 512
+"""Rows that are fetched beyond those asked for. The arithmetic for many queries is off by up to 0.006: among a
+million scores that spread by 0.02, as those of texts do, the ten best then have some 130 rivals."""
+
+USUAL_RIVALS = 64
+"""Of so many beyond those asked for all queries' rivals are scored together; of more, one query's at a time."""
 
 _DECODED_ROWS = 8192
 
@@ -100,19 +103,24 @@ class ExactIndex:
             few = np.arange(count) if member is None else np.flatnonzero(member)
             exact = queries.astype(np.float64) @ self.rows.take(few).astype(np.float64).T
             return self._ordered(exact.astype(np.float32), np.tile(few, (len(queries), 1)), k)
-        scan: Scan = self._few if self._few and len(queries) <= FEW_QUERIES else self._many
-        fetched = min(k + SPARE_ROWS, count)
+        if self._few and len(queries) <= FEW_QUERIES:
+            scan: Scan = self._few
+            fetched = min(k + SPARE_ROWS, count)
+        else:
+            scan = self._many
+            fetched = min(k + SPARE_ROWS_OF_MANY, count)
         top, near = scan.near(queries, fetched, member)
         # What seems worse than the k-th by more than both can be off is worse.
         cuts = top[:, k - 1] - 2 * scan.error
         rivals = (top >= cuts[:, None]).sum(axis=1)
-        near = near[:, : rivals.max()]
-        scores, places = self._ordered(self._rescored(queries, near), near, k)
-        # Where all that was fetched are rivals, there may be more.
+        width = min(k + USUAL_RIVALS, int(rivals.max()))
+        scores, places = self._ordered(self._rescored(queries, near[:, :width]), near[:, :width], k)
         fine: Scan = self._few or self._many
-        for number in np.flatnonzero((rivals == fetched) & (fetched < count)).tolist():
-            above = fine.above(queries[number], float(cuts[number]) - fine.error, member)
-            scores[number], places[number] = self.best(queries[number], above, k)
+        for number in np.flatnonzero(rivals > width).tolist():
+            found = near[number, : rivals[number]]
+            if rivals[number] == fetched < count:  # all that were fetched are rivals: there may be more
+                found = fine.above(queries[number], float(cuts[number]) - fine.error, member)
+            scores[number], places[number] = self.best(queries[number], found, k)
         return scores, places
 
     def _rescored(self, queries: np.ndarray, near: np.ndarray) -> np.ndarray:
