@@ -238,11 +238,14 @@ print(torch.get_num_threads(), *seen, *scan._workers()[0].map(lambda _: torch.ge
     assert run.stdout.split() == ["2", "2", "1"]
 
 
+@pytest.mark.parametrize("spare", [20, exact.USUAL_RIVALS, 300, 2900])
 @pytest.mark.parametrize("queries", [1, 9])
-def test_where_most_rows_score_nearly_alike_the_best_are_found_all_the_same(tmp_path, monkeypatch, queries):
+def test_where_most_rows_score_nearly_alike_the_best_are_found_all_the_same(
+    tmp_path, monkeypatch, queries, spare
+):
     """More rivals than are fetched, and all of them within what the fast arithmetic can be off by."""
-    monkeypatch.setattr(exact, "SPARE_ROWS", 20)
-    monkeypatch.setattr(exact, "SPARE_ROWS_OF_MANY", 20)
+    monkeypatch.setattr(exact, "SPARE_ROWS", spare)
+    monkeypatch.setattr(exact, "SPARE_ROWS_OF_MANY", spare)
     monkeypatch.setattr(exact, "FEW_ROWS", 0)
     rng = np.random.default_rng(0)
     rows = unit(1 + 0.02 * rng.standard_normal((3000, DIM)))

@@ -18,11 +18,11 @@ FEW_QUERIES = 3
 QUERIES_AT_ONCE, QUERIES_AT_ONCE_ON_GPU = 64, 1024
 
 SPARE_ROWS, SPARE_ROWS_OF_MANY = 64, 512
-"""Rows that are fetched beyond those asked for. The arithmetic for many queries is off by up to 0.006: among a
-million scores that spread by 0.02, as those of texts do, the ten best then have some 130 rivals."""
+"""Rows that are fetched beyond those asked for. The arithmetic for many queries is off by up to 0.006: among
+a million scores that spread by 0.02, as those of texts do, the ten best then have some 130 rivals."""
 
 USUAL_RIVALS = 64
-"""Of so many beyond those asked for all queries' rivals are scored together; of more, one query's at a time."""
+"""Of so many beyond those asked for, all queries' rivals are scored together; of more, each query's apart."""
 
 _DECODED_ROWS = 8192
 
@@ -116,9 +116,11 @@ class ExactIndex:
         width = min(k + USUAL_RIVALS, int(rivals.max()))
         scores, places = self._ordered(self._rescored(queries, near[:, :width]), near[:, :width], k)
         fine: Scan = self._few or self._many
-        for number in np.flatnonzero(rivals > width).tolist():
+        # Where all that were fetched are rivals, there may be more.
+        has_more = (rivals == fetched) & (fetched < count)
+        for number in np.flatnonzero((rivals > width) | has_more).tolist():
             found = near[number, : rivals[number]]
-            if rivals[number] == fetched < count:  # all that were fetched are rivals: there may be more
+            if has_more[number]:
                 found = fine.above(queries[number], float(cuts[number]) - fine.error, member)
             scores[number], places[number] = self.best(queries[number], found, k)
         return scores, places
