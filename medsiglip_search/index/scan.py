@@ -17,8 +17,8 @@ import torch
 from medsiglip_search.devices import multiplies_bf16
 
 CHUNK_ROWS, CHUNK_ROWS_ON_GPU = 3 << 16, 1 << 20
-"""Rows whose scores are looked at together. The scores of 64 queries in bfloat16 are then below 32 MB, which
-the C library keeps for the next chunk; more the system clears anew each time. A GPU waits after each chunk."""
+"""Rows whose scores are looked at together. The scores of 64 queries in bfloat16 are below 32 MB then, and
+the C library keeps the memory; more the system clears anew each time. A GPU waits after each chunk."""
 
 GATHER_BELOW = 1 / 16
 """The share of allowed rows below which they are gathered instead of comparing their neighbours with them."""
