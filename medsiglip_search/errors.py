@@ -82,6 +82,24 @@ class InvalidMetadata(MedSiglipSearchError):
     exit_code = 2
 
 
+class InvalidLabelSet(MedSiglipSearchError):
+    """A label set that cannot be used as it is written, or of no such name."""
+
+    exit_code = 2
+
+
+class InvalidTruth(MedSiglipSearchError):
+    """A truth table that cannot be joined to a gallery or to labels."""
+
+    exit_code = 2
+
+
+class TooFewExamples(MedSiglipSearchError):
+    """A truth that holds too few images of a label for what is to be learnt from it."""
+
+    exit_code = 2
+
+
 class UnusableFile(MedSiglipSearchError):
     """A file that cannot be imported as it stands, or that an export cannot write."""
 

@@ -1,0 +1,77 @@
+"""What a calibration holds: probabilities that mean what they say, thresholds, and when to abstain."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from medsiglip_search.labels import Mode
+from medsiglip_search.labels.classifier import Classifier, probabilities_of
+from medsiglip_search.records import PreprocessSpec
+
+
+@dataclass(frozen=True, slots=True)
+class FittedOn:
+    """The data that a calibration or a probe was fitted on.
+
+    truth: the table's file name and truth_digest its SHA-256. present: images of each label.
+    fitted_at: ISO 8601, UTC.
+    """
+
+    truth: str
+    truth_digest: str
+    images: int
+    patients: int
+    present: Mapping[str, int]
+    fitted_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindingCalibration:
+    """Of one finding: its probability is the logistic function of `slope * logit + intercept` (Platt).
+
+    threshold: the calibrated probability from which it is present.
+    present_from, absent_below: where a decision is kept; in between the answer is abstain. None: nowhere.
+    """
+
+    slope: float
+    intercept: float
+    threshold: float
+    present_from: float | None = None
+    absent_below: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How the logits of one classifier on one encoder's embeddings become probabilities and decisions.
+
+    classifier, classifier_digest: what it was fitted for. encoder, weights_digest, spec: on whose embeddings.
+    sensitivity: that the thresholds were chosen for. abstain_level: the share of kept decisions that must be
+    right. findings: by label; a finding that is not in it stays as it is. temperature: logits of exclusive
+    labels are divided by it. keep_from: the probability of the likeliest one from which it is kept.
+    """
+
+    classifier: str
+    classifier_digest: str
+    mode: Mode
+    encoder: str
+    weights_digest: str
+    spec: PreprocessSpec
+    fitted_on: FittedOn
+    sensitivity: float | None = None
+    abstain_level: float | None = None
+    findings: Mapping[str, FindingCalibration] | None = None
+    temperature: float | None = None
+    keep_from: float | None = None
+
+    def probabilities(self, scores: np.ndarray, classifier: Classifier) -> np.ndarray:
+        """Return (N, L) float32 calibrated probabilities of a classifier's scores; NaN for labels not in it."""
+        logits = np.float32(classifier.scale) * scores
+        if self.findings is None:
+            return probabilities_of(logits / np.float32(self.temperature or 1), self.mode)
+        slopes, intercepts = np.full((2, len(classifier.labels)), np.nan, np.float32)
+        for column, label in enumerate(classifier.labels):
+            if label in self.findings:
+                slopes[column] = self.findings[label].slope
+                intercepts[column] = self.findings[label].intercept
+        return probabilities_of(slopes * logits + intercepts, self.mode)

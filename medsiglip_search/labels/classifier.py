@@ -1,0 +1,86 @@
+"""What label sets and probes come to: one matrix, against which stored embeddings are multiplied."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.special import expit, softmax
+
+from medsiglip_search.encoders import Encoder
+from medsiglip_search.labels import THRESHOLDS, LabelSet, Mode
+
+Kind = Literal["zero-shot", "probe"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classifier:
+    """Linear labels over one encoder's embeddings.
+
+    labels: L names. weights: (L, D) float32; bias: (L,) float32.
+    scale: a logit is `scale * score`. thresholds: (L,) float64, the probability from which a label is present.
+    digest: of the label set or the probe that it comes from, so that a calibration finds its own.
+    """
+
+    name: str
+    mode: Mode
+    kind: Kind
+    labels: tuple[str, ...]
+    weights: np.ndarray
+    bias: np.ndarray
+    scale: float
+    thresholds: np.ndarray
+    digest: str
+
+    def scores(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return (N, L) float32 scores of (N, D) embeddings, higher is closer.
+
+        Zero-shot: the cosine with an exclusive label, or that with the finding less that with its absence.
+        Of a probe: the logit.
+        """
+        scores = embeddings.astype(np.float32) @ self.weights.T
+        scores += self.bias
+        return scores
+
+    def probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """Return (N, L) float32: the softmax over exclusive labels, or of present against absent for each.
+
+        Not calibrated, and so no probability of disease.
+        """
+        return probabilities_of(np.float32(self.scale) * scores, self.mode)
+
+
+def probabilities_of(logits: np.ndarray, mode: Mode) -> np.ndarray:
+    """Return what (N, L) logits come to: each finding's own probability, or the softmax over exclusive labels."""
+    # A softmax over two, present and absent, is the logistic function of their difference.
+    return expit(logits) if mode == "findings" else softmax(logits, axis=1)
+
+
+def zero_shot(label_set: LabelSet, encoder: Encoder) -> Classifier:
+    """Return the classifier that the prompts of a label set come to with this encoder.
+
+    An option's embedding is the mean of its prompts' unit embeddings, of norm 1 again (arXiv 2507.05201).
+    """
+    texts = list(dict.fromkeys(p for label in label_set.labels for p in (*label.prompts, *label.absent)))
+    embeddings = dict(zip(texts, encoder.embed_texts(texts), strict=True))
+
+    def means(prompts: Sequence[tuple[str, ...]]) -> np.ndarray:
+        sums = np.stack([np.mean([embeddings[prompt] for prompt in each], axis=0) for each in prompts])
+        return sums / np.linalg.norm(sums, axis=1, keepdims=True)
+
+    weights = means([label.prompts for label in label_set.labels])
+    if label_set.mode == "findings":
+        weights = weights - means([label.absent for label in label_set.labels])
+    return Classifier(
+        name=label_set.name,
+        mode=label_set.mode,
+        kind="zero-shot",
+        labels=tuple(label.name for label in label_set.labels),
+        weights=weights.astype(np.float32),
+        bias=np.zeros(len(weights), np.float32),
+        scale=encoder.scale,
+        thresholds=np.array(
+            [THRESHOLDS[label_set.mode] if label.threshold is None else label.threshold for label in label_set.labels]
+        ),
+        digest=label_set.digest,
+    )

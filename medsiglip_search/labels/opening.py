@@ -1,0 +1,37 @@
+"""A label set or a probe by its name or file, ready to score the embeddings of a gallery."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from medsiglip_search.encoders import Encoder
+from medsiglip_search.gallery import Gallery
+from medsiglip_search.labels import LabelSet
+from medsiglip_search.labels.classifier import Classifier, zero_shot
+from medsiglip_search.labels.probe import SUFFIX, load_probe
+from medsiglip_search.labels.reading import read_label_set
+from medsiglip_search.labels.shipped import shipped_label_set
+
+
+def open_label_set(name: str | os.PathLike[str]) -> LabelSet:
+    """Return the label set of a YAML file, or the shipped one of this name. Raises InvalidLabelSet."""
+    path = Path(name)
+    is_file = path.suffix.lower() in (".yaml", ".yml") or path.exists()
+    return read_label_set(path) if is_file else shipped_label_set(str(name))
+
+
+def open_classifier(
+    name: str | os.PathLike[str], gallery: Gallery, encoder: Callable[[], Encoder]
+) -> Classifier:
+    """Return the classifier of a label set (shipped, or a YAML file) or of a probe's file.
+
+    encoder: loads the gallery's; called for a label set only, for a probe needs no text.
+    Raises InvalidLabelSet, UnusableFile for a probe that cannot be read, GalleryMismatch for one that was
+    trained on other embeddings.
+    """
+    if Path(name).suffix.lower() == SUFFIX:
+        return load_probe(Path(name), gallery.meta).classifier
+    label_set = open_label_set(name)
+    loaded = encoder()
+    gallery.require(loaded)
+    return zero_shot(label_set, loaded)
