@@ -2,8 +2,8 @@
 
     label set (YAML), probe (safetensors) -> Classifier -> scores, probabilities -> decisions
 
-Modules: `reading` (YAML), `shipped` (the sets that come along), `classifier` (what a set or a probe comes to),
-`opening` (either by name), `calibration` and `decisions` (probabilities to present, absent, abstain).
+Modules: `reading` (YAML), `shipped` (the sets that come along), `probe`, `classifier` (what either comes to),
+`opening` (either by name), `calibration` and `labeller` (probabilities to present, absent, abstain).
 """
 
 import hashlib
@@ -32,6 +32,10 @@ class Label:
     prompts: tuple[str, ...]
     absent: tuple[str, ...] = ()
     threshold: float | None = None
+
+    def threshold_in(self, mode: Mode) -> float:
+        """Return the probability from which it counts as present in a set of this mode."""
+        return THRESHOLDS[mode] if self.threshold is None else self.threshold
 
 
 @dataclass(frozen=True, slots=True)

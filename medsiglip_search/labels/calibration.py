@@ -65,7 +65,7 @@ class Calibration:
     keep_from: float | None = None
 
     def probabilities(self, scores: np.ndarray, classifier: Classifier) -> np.ndarray:
-        """Return (N, L) float32 calibrated probabilities of a classifier's scores; NaN for labels not in it."""
+        """Return (N, L) float32 calibrated probabilities of scores; NaN for labels that are not in it."""
         logits = np.float32(classifier.scale) * scores
         if self.findings is None:
             return probabilities_of(logits / np.float32(self.temperature or 1), self.mode)

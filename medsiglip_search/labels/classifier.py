@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from medsiglip_search.encoders import Encoder
-from medsiglip_search.labels import THRESHOLDS, LabelSet, Mode
+from medsiglip_search.labels import LabelSet, Mode
 
 Kind = Literal["zero-shot", "probe"]
 
@@ -18,7 +18,7 @@ class Classifier:
     """Linear labels over one encoder's embeddings.
 
     labels: L names. weights: (L, D) float32; bias: (L,) float32.
-    scale: a logit is `scale * score`. thresholds: (L,) float64, the probability from which a label is present.
+    scale: a logit is `scale * score`. thresholds: (L,) float64, the probability from which one is present.
     digest: of the label set or the probe that it comes from, so that a calibration finds its own.
     """
 
@@ -51,7 +51,7 @@ class Classifier:
 
 
 def probabilities_of(logits: np.ndarray, mode: Mode) -> np.ndarray:
-    """Return what (N, L) logits come to: each finding's own probability, or the softmax over exclusive labels."""
+    """Return what (N, L) logits come to: each finding's own probability, or the softmax over all labels."""
     # A softmax over two, present and absent, is the logistic function of their difference.
     return expit(logits) if mode == "findings" else softmax(logits, axis=1)
 
@@ -79,8 +79,6 @@ def zero_shot(label_set: LabelSet, encoder: Encoder) -> Classifier:
         weights=weights.astype(np.float32),
         bias=np.zeros(len(weights), np.float32),
         scale=encoder.scale,
-        thresholds=np.array(
-            [THRESHOLDS[label_set.mode] if label.threshold is None else label.threshold for label in label_set.labels]
-        ),
+        thresholds=np.array([label.threshold_in(label_set.mode) for label in label_set.labels]),
         digest=label_set.digest,
     )

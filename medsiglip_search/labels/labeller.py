@@ -77,7 +77,7 @@ class Labeller:
         return decisions
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return from which probability each finding is present, and below which absent, (L,) float64 each."""
+        """Return from which probability a finding is present, and below which absent, (L,) float64 each."""
         present_from, absent_below = self.classifier.thresholds.copy(), self.classifier.thresholds.copy()
         if self.calibration is None or self.calibration.findings is None:
             return present_from, absent_below
