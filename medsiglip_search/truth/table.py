@@ -85,7 +85,7 @@ def read_truth(path: str | Path) -> TruthTable:
                 continue
             if len(cells) != len(header):
                 raise InvalidTruth(
-                    f"{path}, line {start}: {len(cells)} cells, {len(header)} columns; quote cells with commas"
+                    f"{path}, line {start}: {len(cells)} cells for {len(header)} columns; quote commas"
                 )
             row = TruthRow(start, dict(zip(header, (cell.strip() for cell in cells), strict=True)))
             key = tuple(row.cells.get(name, "") for name in (*KEYS, "frame"))

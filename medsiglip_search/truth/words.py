@@ -29,7 +29,7 @@ def said_of(
         labels = label_columns(table)
         if not labels:
             raise InvalidTruth(
-                f"{table.path}: no column of yes and no (1 and 0); if one names the label, say which: --column"
+                f"{table.path}: no column of yes and no (1 and 0); name the one that names labels: --column"
             )
     there = [label for label in labels if plain(label) in columns]
     if not there:
@@ -62,7 +62,8 @@ def _named(
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """Return what a column says that names one label."""
     if labels is None:
-        labels = sorted({cell for cell in table.cells(column) if cell})
+        spelled = {plain(cell): cell for cell in reversed(table.cells(column)) if cell}
+        labels = [spelled[word] for word in sorted(spelled)]
     places = {plain(label): place for place, label in enumerate(labels)}
     said = np.full((len(table.rows), len(labels)), UNKNOWN)
     for number, row in enumerate(table.rows):
