@@ -12,6 +12,7 @@ from medsiglip_search import images
 from medsiglip_search.demo.archive import METADATA, write_archive
 from medsiglip_search.demo.contact_sheet import Row, contact_sheet
 from medsiglip_search.demo.figures import Figures, labels_of, measure
+from medsiglip_search.demo.truth import write_truth
 from medsiglip_search.encoders import Encoder
 from medsiglip_search.errors import InvalidQuery
 from medsiglip_search.explain import Explanation
@@ -39,6 +40,7 @@ class Places:
 
     archive: Path
     metadata: Path
+    truth: Path
     gallery: Path
     contact_sheet: Path
 
@@ -64,14 +66,17 @@ def make_archive(
 
     Raises InvalidQuery where `out` holds something that is not a demo's.
     """
-    places = Places(out / "archive", out / "archive" / METADATA, out / "gallery", out / "contact_sheet.png")
+    archive = out / "archive"
+    places = Places(
+        archive, archive / METADATA, out / "truth.csv", out / "gallery", out / "contact_sheet.png"
+    )
     if out.exists() and not out.is_dir():
         raise InvalidQuery(f"{out}: a file stands where the demo would go. Pass --out with another folder.")
     stamp = out / _STAMP
     if not stamp.is_file() and out.is_dir() and any(out.iterdir()):
         raise InvalidQuery(f"{out}: not empty, and not written by the demo. Pass --out with another folder.")
     wanted = f"seed {seed}, {images} images\n"
-    if stamp.is_file() and stamp.read_text() == wanted:
+    if stamp.is_file() and stamp.read_text() == wanted and places.truth.is_file():
         progress(images)
         return places
     out.mkdir(parents=True, exist_ok=True)
@@ -80,6 +85,7 @@ def make_archive(
     for folder in (places.archive, places.gallery):
         shutil.rmtree(folder, ignore_errors=True)
     write_archive(places.archive, seed, images, progress)
+    write_truth(places.metadata, places.truth)
     stamp.write_text(wanted)
     return places
 

@@ -1,5 +1,6 @@
 """What the demo tells people at its end."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
@@ -41,13 +42,15 @@ def lines(result: Result) -> Iterator[str]:
     yield from terminal.aligned(
         [
             ("archive", str(places.archive)),
+            ("truth table", str(places.truth)),
             ("gallery", str(places.gallery)),
             ("contact sheet", str(places.contact_sheet)),
         ]
     )
     yield ""
-    search = terminal.command("search", places.gallery)
+    search, evaluate = (terminal.command(name, places.gallery) for name in ("search", "evaluate"))
     yield f"Next: {search} 'right pneumothorax' --where \"modality = 'CR'\""
+    yield f"      {evaluate} {shlex.quote(str(places.truth))} --labels demo-findings --out report"
 
 
 def _hits(hits: Sequence[Hit]) -> Iterator[str]:

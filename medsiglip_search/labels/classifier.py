@@ -38,9 +38,14 @@ class Classifier:
         Zero-shot: the cosine with an exclusive label, or that with the finding less that with its absence.
         Of a probe: the logit.
         """
-        scores = embeddings.astype(np.float32) @ self.weights.T
-        scores += self.bias
-        return scores
+        import torch
+
+        # torch computes on as many processors as its thread is given, NumPy's BLAS always on all. It may not
+        # be lent what it must not write to, such as the store's own memory.
+        rows = embeddings.astype(np.float32, copy=not embeddings.flags.writeable)
+        scores = torch.from_numpy(rows) @ torch.from_numpy(self.weights).T
+        scores += torch.from_numpy(self.bias)
+        return scores.numpy()
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """Return (N, L) float32: the softmax over exclusive labels, or of present against absent for each.
