@@ -8,7 +8,6 @@ import numpy as np
 from medsiglip_search.demo.cases import without_side
 from medsiglip_search.demo.findings import MODALITIES, SIDES, Modality
 from medsiglip_search.encoders import Encoder
-from medsiglip_search.evaluate import precision_at_k
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.labels import LabelSet, Option, zero_shot
 from medsiglip_search.records import Instance
@@ -105,6 +104,26 @@ def _side_top1(embeddings: np.ndarray, truths: Sequence[frozenset[str]], encoder
             if sum(true) == 1:
                 right.append(scores[row, column].argmax() == true.index(True))
     return _mean(right)
+
+
+def precision_at_k(
+    scores: np.ndarray, relevant: np.ndarray, k: int, allowed: np.ndarray | None = None
+) -> np.ndarray:
+    """Return (Q,) float64: the share of relevant images among the first k of each query.
+
+    scores: (Q, N), higher is closer; ties break by column. relevant: (Q, N) bool.
+    allowed: (Q, N) bool, which images may be hits at all; all by default.
+    Where fewer than k images are relevant the first that many are looked at, so that 1 is always within
+    reach, unlike trec_eval's figure of this name, which `evaluate` gives; NaN where none is.
+    """
+    if allowed is None:
+        allowed = np.ones_like(relevant)
+    relevant = relevant & allowed
+    order = np.argsort(np.where(allowed, -scores, np.inf), axis=1, kind="stable")
+    ranked = np.take_along_axis(relevant, order, axis=1)
+    depth = np.minimum(relevant.sum(axis=1), k)
+    found = np.cumsum(ranked, axis=1)[np.arange(len(scores)), np.maximum(depth, 1) - 1]
+    return np.where(depth > 0, found / np.maximum(depth, 1), np.nan)
 
 
 def _mean(shares: Sequence[float] | np.ndarray) -> float | None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medsiglip_search.evaluate import precision_at_k
+from medsiglip_search.demo.figures import precision_at_k
 
 SCORES = np.array([[0.9, 0.8, 0.7, 0.6]])
 
