@@ -91,8 +91,8 @@ class _Reader:
                 )
             shared = self._texts(fields["absent"], "absent")
         labels = []
-        for key, node in self._labels(fields["labels"], mode):
-            label = self._label(key, node, mode)
+        for written, node in self._labels(fields["labels"], mode):
+            label = self._label(written, node, mode)
             labels.append(
                 Label(
                     label.name,
@@ -101,7 +101,7 @@ class _Reader:
                     label.threshold,
                 )
             )
-            self._require_sense(key, labels[-1], mode)
+            self._require_sense(written, labels[-1], mode)
         if mode == "exclusive":
             self._require_distinct(fields["labels"], labels)
         source, notes = (self._text(fields[key], key) if key in fields else "" for key in ("source", "notes"))
