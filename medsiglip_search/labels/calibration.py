@@ -42,13 +42,33 @@ class FindingCalibration:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelCheck:
+    """How a calibration does on patients that it was not fitted on, by cross-validation.
+
+    label: its name, or that of all labels together. images, present: looked at, and with the label.
+    error_before, error_after: expected calibration error of the raw and of the calibrated probability.
+    sensitivity: at the threshold. kept: share of images without abstention, right: of these. None: undefined.
+    """
+
+    label: str
+    images: int
+    present: int
+    error_before: float | None
+    error_after: float | None
+    sensitivity: float | None
+    kept: float | None
+    right: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """How the logits of one classifier on one encoder's embeddings become probabilities and decisions.
 
     classifier, classifier_digest: what it was fitted for. encoder, weights_digest, spec: on whose embeddings.
     sensitivity: that the thresholds were chosen for. abstain_level: the share of kept decisions that must be
     right. findings: by label; a finding that is not in it stays as it is. temperature: logits of exclusive
-    labels are divided by it. keep_from: the probability of the likeliest one from which it is kept.
+    labels are divided by it. keep_from: the probability of the likeliest one from which it is kept; above 1
+    where that is never. checks: by label, and of all together.
     """
 
     classifier: str
@@ -63,6 +83,7 @@ class Calibration:
     findings: Mapping[str, FindingCalibration] | None = None
     temperature: float | None = None
     keep_from: float | None = None
+    checks: tuple[LabelCheck, ...] = ()
 
     def probabilities(self, scores: np.ndarray, classifier: Classifier) -> np.ndarray:
         """Return (N, L) float32 calibrated probabilities of scores; NaN for labels that are not in it."""

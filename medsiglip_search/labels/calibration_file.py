@@ -72,6 +72,6 @@ def require_same_embeddings(
         )
     if not is_same_spec:
         raise GalleryMismatch(
-            f"{path}: fitted on pictures that were prepared in another way than the gallery's. Fit it on this "
-            "gallery"
+            f"{path}: fitted on pictures that were prepared in another way than the gallery's. Fit it on "
+            "this gallery"
         )

@@ -1,0 +1,188 @@
+"""Training probes: logistic regression on stored embeddings, by a few images whose labels are known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold
+
+from medsiglip_search.errors import TooFewExamples
+from medsiglip_search.labels import Mode
+from medsiglip_search.labels.calibration import FittedOn
+from medsiglip_search.labels.probe import Probe, ProbeInfo
+from medsiglip_search.records import GalleryMeta
+from medsiglip_search.truth import Truth
+
+STRENGTHS = (1.0, 10.0, 100.0)
+"""Of which C is chosen, for all labels together."""
+
+FOLDS = 5
+MOST_TO_CHOOSE_BY = 3000
+"""So many images, whole patients, are enough to choose C by, and to tell how good the probe is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Examples:
+    """embeddings: (N, D) float32. present: (N, L) int8, -1 unknown. patients: (N,) int64."""
+
+    embeddings: np.ndarray
+    present: np.ndarray
+    patients: np.ndarray
+
+    def only(self, rows: np.ndarray) -> "_Examples":
+        return _Examples(self.embeddings[rows], self.present[rows], self.patients[rows])
+
+
+def train_probe(
+    name: str,
+    mode: Mode,
+    meta: GalleryMeta,
+    embeddings: np.ndarray,
+    truth: Truth,
+    shots: int | None = None,
+    seed: int = 0,
+    skip_scarce: bool = False,
+) -> Probe:
+    """Return a probe for the labels of a truth.
+
+    embeddings: (N, D), of the truth's images. shots: of each label at most so many images are shown to it,
+    and as many without any label; of as many patients as can be. skip_scarce: leave labels out that fewer
+    than two patients have, or lack. Raises TooFewExamples.
+    """
+    labels = _with_enough(truth, skip_scarce)
+    present = truth.of(labels)
+    rows = np.arange(len(present))
+    if mode == "exclusive":
+        rows = rows[(present == 1).sum(axis=1) == 1]
+    if shots is not None:
+        rows = rows[_few(present[rows], truth.patients[rows], shots, np.random.default_rng(seed))]
+    examples = _Examples(embeddings[rows].astype(np.float32), present[rows], truth.patients[rows])
+    strength, auc = _validated(examples, mode, labels, np.random.default_rng(seed))
+    weights, bias = _fit(examples, mode, strength)
+    info = ProbeInfo(
+        name=name,
+        mode=mode,
+        labels=labels,
+        encoder=meta.encoder,
+        weights_digest=meta.weights_digest,
+        spec=meta.spec,
+        fitted_on=FittedOn(
+            truth=truth.path.name,
+            truth_digest=truth.digest,
+            images=len(rows),
+            patients=len(np.unique(examples.patients)),
+            present={label: int((examples.present[:, n] == 1).sum()) for n, label in enumerate(labels)},
+            fitted_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        ),
+        shots=shots,
+        strength=strength,
+        auc=auc,
+    )
+    return Probe(info, weights, bias)
+
+
+def _with_enough(truth: Truth, skip_scarce: bool) -> tuple[str, ...]:
+    """Return the labels that two patients have and two others lack."""
+    enough, scarce = [], []
+    for label, present in zip(truth.labels, truth.present.T, strict=True):
+        has, has_not = (len(np.unique(truth.patients[present == value])) for value in (1, 0))
+        if has >= 2 and has_not >= 2:
+            enough.append(label)
+        else:
+            scarce.append(f"{label} {has} with and {has_not} without")
+    if scarce and (not skip_scarce or not enough):
+        raise TooFewExamples(
+            f"{truth.path}: too few patients of {len(scarce)} of {len(truth.labels)} labels; needed are 2 "
+            f"with and 2 without, and there are: {'; '.join(scarce)}. Add some, or leave those labels out "
+            "with --skip-scarce"
+        )
+    return tuple(enough)
+
+
+def _few(present: np.ndarray, patients: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the rows of at most `shots` images with each label, and without any, of many patients."""
+    kinds = [*(present == 1).T, ~(present == 1).any(axis=1)]
+    chosen = [_of_different(np.flatnonzero(kind), patients, shots, rng) for kind in kinds]
+    return np.unique(np.concatenate(chosen))
+
+
+def _of_different(rows: np.ndarray, patients: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return `count` of these rows in random order, each patient's second after everybody's first."""
+    rows = rng.permutation(rows)
+    _, patient = np.unique(patients[rows], return_inverse=True)
+    nth = np.zeros(len(rows), np.int64)
+    met: dict[int, int] = {}
+    for place, one in enumerate(patient.tolist()):
+        nth[place] = met[one] = met.get(one, -1) + 1
+    return rows[np.argsort(nth, kind="stable")][:count]
+
+
+def _validated(
+    examples: _Examples, mode: Mode, labels: Sequence[str], rng: np.random.Generator
+) -> tuple[float, dict[str, float | None]]:
+    """Return the best strength, and each label's AUC on patients that were not shown, None if undefined."""
+    examples = examples.only(_some_patients(examples.patients, MOST_TO_CHOOSE_BY, rng))
+    folds = min(FOLDS, len(np.unique(examples.patients)))
+    best, best_auc = STRENGTHS[0], np.full(len(labels), np.nan)
+    for strength in STRENGTHS:
+        logits = np.full(examples.present.shape, np.nan, np.float32)
+        for seen, unseen in GroupKFold(folds, shuffle=True, random_state=0).split(
+            examples.embeddings, groups=examples.patients
+        ):
+            weights, bias = _fit(examples.only(seen), mode, strength)
+            logits[unseen] = examples.embeddings[unseen] @ weights.T + bias
+        auc = np.array(
+            [_auc(column, known) for column, known in zip(logits.T, examples.present.T, strict=True)]
+        )
+        if np.isnan(best_auc).all() or np.nanmean(auc) > np.nanmean(best_auc):
+            best, best_auc = strength, auc
+    return best, {
+        label: None if np.isnan(one) else float(one) for label, one in zip(labels, best_auc, strict=True)
+    }
+
+
+def _some_patients(patients: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Return which rows to take, (N,) bool: all images of as many patients as give `most`."""
+    named, counts = np.unique(patients, return_counts=True)
+    order = rng.permutation(len(named))
+    return np.isin(patients, named[order[np.cumsum(counts[order]) <= max(most, counts.max())]])
+
+
+def _auc(logits: np.ndarray, present: np.ndarray) -> float:
+    known = (present >= 0) & ~np.isnan(logits)
+    truth = present[known] == 1
+    return float(roc_auc_score(truth, logits[known])) if truth.any() and not truth.all() else np.nan
+
+
+def _fit(examples: _Examples, mode: Mode, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights, (L, D) float32, and bias, (L,) float32; NaN for labels that are all or none there."""
+    count = examples.present.shape[1]
+    weights = np.full((count, examples.embeddings.shape[1]), np.nan, np.float32)
+    bias = np.full(count, np.nan, np.float32)
+    if mode == "exclusive":
+        true = examples.present.argmax(axis=1)
+        there = np.unique(true)
+        if len(there) > 1:
+            fitted = _regression(strength).fit(examples.embeddings, true)
+            # Of two labels scikit-learn has the logit of the second against the first.
+            two = len(there) == 2
+            weights[there] = np.concatenate([-fitted.coef_, fitted.coef_]) / 2 if two else fitted.coef_
+            bias[there] = (
+                np.concatenate([-fitted.intercept_, fitted.intercept_]) / 2 if two else fitted.intercept_
+            )
+        return weights, bias
+    for column in range(count):
+        known = examples.present[:, column] >= 0
+        truth = examples.present[known, column] == 1
+        if truth.any() and not truth.all():
+            fitted = _regression(strength).fit(examples.embeddings[known], truth)
+            weights[column], bias[column] = fitted.coef_[0], fitted.intercept_[0]
+    return weights, bias
+
+
+def _regression(strength: float) -> LogisticRegression:
+    # Few steps and products of few rows: on a few hundred of them several times as fast as lbfgs.
+    return LogisticRegression(C=strength, class_weight="balanced", solver="newton-cg", max_iter=1000)
