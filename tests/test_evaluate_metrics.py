@@ -15,7 +15,7 @@ from sklearn.metrics import (
 
 from medsiglip_search.evaluate import metrics
 
-CASES = range(300)
+CASES = range(120)
 EQUAL = {"rel": 0, "abs": 1e-9}
 
 
@@ -51,7 +51,7 @@ def test_auc_and_average_precision_are_those_of_scikit_learn_with_ties_and_weigh
             expected = average_precision_score(present, scores, sample_weight=weight)
             assert precision == pytest.approx(expected, **EQUAL)
             compared += 1
-    assert compared > 800
+    assert compared > 300
 
 
 def test_f1_sensitivity_and_specificity_are_those_of_scikit_learn() -> None:
