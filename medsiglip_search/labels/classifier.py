@@ -66,24 +66,33 @@ def zero_shot(label_set: LabelSet, encoder: Encoder) -> Classifier:
 
     An option's embedding is the mean of its prompts' unit embeddings, of norm 1 again (arXiv 2507.05201).
     """
-    texts = list(dict.fromkeys(p for label in label_set.labels for p in (*label.prompts, *label.absent)))
-    embeddings = dict(zip(texts, encoder.embed_texts(texts), strict=True))
-
-    def means(prompts: Sequence[tuple[str, ...]]) -> np.ndarray:
-        sums = np.stack([np.mean([embeddings[prompt] for prompt in each], axis=0) for each in prompts])
-        return sums / np.linalg.norm(sums, axis=1, keepdims=True)
-
-    weights = means([label.prompts for label in label_set.labels])
+    options = [label.prompts for label in label_set.labels]
     if label_set.mode == "findings":
-        weights = weights - means([label.absent for label in label_set.labels])
+        options += [label.absent for label in label_set.labels]
+    weights = _of_options(options, encoder)
+    if label_set.mode == "findings":
+        weights = np.subtract(*np.split(weights, 2))
     return Classifier(
         name=label_set.name,
         mode=label_set.mode,
         kind="zero-shot",
         labels=tuple(label.name for label in label_set.labels),
-        weights=weights.astype(np.float32),
+        weights=weights,
         bias=np.zeros(len(weights), np.float32),
         scale=encoder.scale,
         thresholds=np.array([label.threshold_in(label_set.mode) for label in label_set.labels]),
         digest=label_set.digest,
     )
+
+
+def words_of(label_set: LabelSet, encoder: Encoder) -> np.ndarray:
+    """Return (L, D) float32 embeddings, of norm 1, of what stands for each label, for a search by its words."""
+    return _of_options([label.prompts for label in label_set.labels], encoder)
+
+
+def _of_options(options: Sequence[tuple[str, ...]], encoder: Encoder) -> np.ndarray:
+    """Return the (O, D) float32 embeddings of options, each of several prompts."""
+    texts = list(dict.fromkeys(prompt for prompts in options for prompt in prompts))
+    embeddings = dict(zip(texts, encoder.embed_texts(texts), strict=True))
+    means = np.stack([np.mean([embeddings[prompt] for prompt in prompts], axis=0) for prompts in options])
+    return (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
