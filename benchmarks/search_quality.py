@@ -18,16 +18,15 @@ from statistics import mean
 
 import numpy as np
 
+from benchmarks.demo_galleries import demo_gallery
 from benchmarks.search_quality_queries import FOREIGN, Negation, Truth, names_of, negations
-from indexer.pipeline import index_archives
 from medsiglip_search.demo.findings import BY_CODE, MODALITIES, Modality
-from medsiglip_search.demo.journey import make_archive
-from medsiglip_search.encoders import Encoder, load_encoder
+from medsiglip_search.encoders import load_encoder
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.index import open_index
 from medsiglip_search.queries import Query
 from medsiglip_search.querying.relevance import MATCH
-from medsiglip_search.records import GalleryMeta, Result
+from medsiglip_search.records import Result
 from medsiglip_search.search import Searcher
 
 UNSEEN_SEEDS = (401, 502, 603)
@@ -98,7 +97,7 @@ def measure(seeds: Sequence[int], folder: Path, scratch: Path) -> list[Figure]:
     present_of_one: list[float] = []
     absent_of_one: list[float] = []
     for seed in seeds:
-        gallery = _gallery(folder / f"s{seed}", seed, encoder)
+        _, gallery = demo_gallery(folder / f"s{seed}", seed, IMAGES, encoder)
         searcher = Searcher(gallery, encoder, open_index(gallery))
         truth = Truth.of(gallery)
         stored += _precisions(searcher, truth, list(negations()))
@@ -135,17 +134,6 @@ def measure(seeds: Sequence[int], folder: Path, scratch: Path) -> list[Figure]:
         Figure("said to match, finding taken out", _share(absent), len(absent)),
         Figure("said to match, foreign text", _share(foreign), len(foreign)),
     ]
-
-
-def _gallery(folder: Path, seed: int, encoder: Encoder) -> Gallery:
-    """Return the gallery of a seed's archive, drawn and indexed unless it is there."""
-    places = make_archive(folder, seed, IMAGES)
-    if Gallery.exists(places.gallery):
-        return Gallery.open(places.gallery)
-    meta = GalleryMeta(encoder.name, encoder.revision, encoder.weights_digest, encoder.dim, encoder.spec)
-    gallery = Gallery.create(places.gallery, meta)
-    index_archives(gallery, [str(places.archive)], encoder, metadata=places.metadata)
-    return gallery
 
 
 def _precisions(

@@ -146,19 +146,6 @@ class Result(Sequence[Hit]):
 
 
 @dataclass(frozen=True, slots=True)
-class LabelScore:
-    """How well one label fits one image.
-
-    score: cosine, or for present against absent the difference of two, higher is closer.
-    probability: of the softmax over the options; not a probability of disease.
-    """
-
-    label: str
-    score: float
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
 class Rejected:
     """A file or frame without an embedding, and why. frame is None where the whole file is meant."""
 

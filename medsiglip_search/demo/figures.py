@@ -9,7 +9,8 @@ from medsiglip_search.demo.cases import without_side
 from medsiglip_search.demo.findings import MODALITIES, SIDES, Modality
 from medsiglip_search.encoders import Encoder
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.labels import LabelSet, Option, zero_shot
+from medsiglip_search.labels import Label, LabelSet
+from medsiglip_search.labels.classifier import zero_shot
 from medsiglip_search.records import Instance
 
 K = 10
@@ -48,10 +49,10 @@ def measure(gallery: Gallery, encoder: Encoder) -> Figures:
 
 
 def label_set(modality: Modality) -> LabelSet:
-    """Return the findings of a modality and its normal picture as options."""
-    options = [Option(modality.normal[0], modality.normal)]
-    options += [Option(finding.name, finding.phrases) for finding in modality.findings]
-    return LabelSet(modality.name, tuple(options))
+    """Return the findings of a modality and its normal picture as labels of which one is true."""
+    labels = [Label(modality.normal[0], modality.normal)]
+    labels += [Label(finding.name, finding.phrases) for finding in modality.findings]
+    return LabelSet(modality.name, "exclusive", tuple(labels))
 
 
 def labels_of(instance: Instance) -> frozenset[str]:
@@ -70,8 +71,9 @@ def _label_top1(
     for modality in MODALITIES:
         rows = [row for row, each in enumerate(instances) if each.attributes.modality == modality.code]
         if rows:
-            best = zero_shot(embeddings[rows], label_set(modality), encoder).best()
-            right += [score.label in truths[row] for row, score in zip(rows, best, strict=True)]
+            classifier = zero_shot(label_set(modality), encoder)
+            best = classifier.scores(embeddings[rows]).argmax(axis=1)
+            right += [classifier.labels[n] in truths[row] for row, n in zip(rows, best, strict=True)]
     return _mean(right)
 
 

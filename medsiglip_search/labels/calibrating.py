@@ -41,7 +41,7 @@ class Wishes:
     @property
     def with_label(self) -> int:
         """How many images with a label it takes."""
-        return max(ENOUGH, *(examples_for(one) for one in (self.sensitivity, self.abstain_level) if one))
+        return max([ENOUGH, *(examples_for(one) for one in (self.sensitivity, self.abstain_level) if one)])
 
     @property
     def without_label(self) -> int:

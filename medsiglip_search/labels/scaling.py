@@ -57,21 +57,26 @@ def threshold_for(sensitivity: float, probabilities: np.ndarray, present: np.nda
 def kept_from(confidence: np.ndarray, right: np.ndarray, level: float) -> float | None:
     """Return the confidence from which decisions are right at least `level` of the time.
 
-    None if nowhere are they, minus infinity if all are kept. It is the lowest cut at which
-    (wrong + 1) / (kept + 1) <= 1 - level among the examples: one more, wrong one is counted with them, as
-    conformal risk control does (arXiv 2208.02814). This says something of new images like the examples, on
-    average over both; it does not hold for a group among them. Sets of labels by split conformal prediction
-    promise more, and leave even a classifier without mistakes undecided for 1 - level of the images.
+    None if nowhere are they, minus infinity if all are kept. Coming from the top, it is the last cut before
+    the first at which no longer (wrong + 1) / (kept + 1) <= 1 - level among the examples: one more, wrong one
+    is counted with them, as conformal risk control does (arXiv 2208.02814), and to take the lowest of all
+    cuts that happen to fit would promise too much (arXiv 2110.01052). This says something of new images like
+    the examples, on average over both; it does not hold for a group among them. Sets of labels by split
+    conformal prediction promise more, and leave even a classifier without mistakes undecided for 1 - level of
+    the images.
     """
     order = np.argsort(-confidence, kind="stable")
     ordered, wrong = confidence[order], np.cumsum(~right[order])
     kept = np.arange(1, len(ordered) + 1)
     # Equal confidences are kept or left together.
-    ends = np.append(ordered[1:] < ordered[:-1], True)
-    fits = np.flatnonzero(ends & ((wrong + 1) / (kept + 1) <= 1 - level + 1e-12))
-    if not len(fits):
+    ends = np.append(ordered[1:] < ordered[:-1], True)[: len(ordered)]
+    cuts = np.flatnonzero(ends)
+    fits = (wrong[cuts] + 1) / (kept[cuts] + 1) <= 1 - level + 1e-12
+    if not fits.any():
         return None
-    last = fits[-1]
+    first = int(fits.argmax())
+    failing = np.flatnonzero(~fits[first:])
+    last = cuts[first + failing[0] - 1] if len(failing) else len(ordered) - 1
     if last + 1 == len(ordered):
         return -math.inf
     return (float(ordered[last]) + float(ordered[last + 1])) / 2
