@@ -1,6 +1,6 @@
 """How good search is: what it finds for an image with a finding, and for the words of one."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,6 @@ FIGURES = {
     "ndcg": "normalized discounted cumulative gain of all hits, gains of 1",
 }
 _BLOCK_BYTES = 64 << 20
-
-Progress = Callable[[int], None]
-"""Takes how many more queries or resamples are done."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +53,6 @@ def by_image(
     queries: np.ndarray,
     bootstrap: Bootstrap,
     top_k: int,
-    progress: Progress = lambda more: None,
 ) -> Retrieval:
     """Return how well an image finds others with a finding that it shows, among those of other patients.
 
@@ -78,7 +74,6 @@ def by_image(
                 found[finding].append(_figures(ranks, top_k))
             else:
                 without[finding] += 1
-        progress(1)
     values = _means_over_queries(asked, found, bootstrap)
     return _retrieval(truth, list(map(len, asked)), without, values)
 
@@ -89,7 +84,6 @@ def by_text(
     truth: Truth,
     bootstrap: Bootstrap,
     top_k: int,
-    progress: Progress = lambda more: None,
 ) -> Retrieval:
     """Return how well the words of each finding find its images.
 
@@ -109,7 +103,6 @@ def by_text(
             for resample, ranks in enumerate(ranking.ranks_of_copies(order, relevant, copies), start):
                 if len(ranks):
                     values[finding, :, resample] = _figures(ranks, top_k)
-            progress(copies.shape[1])
         start += copies.shape[1]
     queries = [int(shows) for shows in (truth.present == 1).any(axis=0)]
     return _retrieval(truth, queries, [1 - query for query in queries], values)

@@ -52,20 +52,19 @@ def is_medsiglip(encoder: str) -> bool:
 def recognised(names: Iterable[str], uris: Sequence[str]) -> list[str]:
     """Return the training sets that images are known to be of.
 
-    names: of their archive and of the table that describes them. uris: their paths in the archive; a twentieth
-    of them must look like those of a set, for one file may bear any name.
+    names: of their archive and of the table that describes them. uris: their paths in the archive; a
+    twentieth of them must look like those of a set, for one file may bear any name.
     """
     said = [name.lower() for name in names]
     return [
         each.name
         for each in TRAINING_SETS
-        if any(re.search(rf"(?<![a-z0-9]){each.named}(?![a-z])", name) for name in said)
-        or _look(each, uris)
+        if any(re.search(rf"(?<![a-z0-9]){each.named}(?![a-z])", name) for name in said) or _look(each, uris)
     ]
 
 
 def warning(encoder: str, names: Iterable[str], uris: Sequence[str]) -> str | None:
-    """Return what to say of figures of this encoder on these images; None if nothing is known against them."""
+    """Return what to say of figures of this encoder on these images; None if there is nothing."""
     sets = recognised(names, uris) if is_medsiglip(encoder) else []
     if not sets:
         return None
