@@ -84,10 +84,9 @@ def test_a_calibration_of_another_set_is_refused(run: Run, demo: Path, tmp_path:
     assert "made for labels of mode exclusive, and chest has the mode findings" in one_error(outcome)
 
 
-def test_too_few_images_are_refused_with_the_number_needed(run: Run, demo: Path) -> None:
-    outcome = run(
-        "calibrate", demo / "gallery", demo / "chest.yaml", demo / "kinds.csv", "--sensitivity", 0.99
-    )
+def test_too_few_images_are_refused_with_the_number_needed(run: Run, demo: Path, tmp_path: Path) -> None:
+    arguments = ("calibrate", demo / "gallery", demo / "chest.yaml", demo / "kinds.csv")
+    outcome = run(*arguments, "--sensitivity", 0.99, "--out", tmp_path / "new.json")
     assert outcome.code == 2
     assert "needed are 99 with and 10 without" in one_error(outcome)
 
