@@ -115,8 +115,8 @@ class _Reader:
         if isinstance(node, yaml.SequenceNode) and mode == "exclusive":
             return Label(name, self._texts(node, f"the prompts of {name!r}"))
         if not isinstance(node, yaml.MappingNode):
-            keys = "present and absent" if mode == "findings" else "a list of prompts"
-            raise self._error(node, f"{name!r} has no {keys}", "write them under it")
+            below = "present and absent" if mode == "findings" else "them"
+            raise self._error(node, f"{name!r} has no prompts", f"write {below} under it")
         own, other = (_OF_FINDING, "prompts") if mode == "findings" else (_OF_OPTION, "present")
         for written, _ in node.value:
             if written.value in (other, "absent") and written.value not in own:
@@ -183,7 +183,7 @@ class _Reader:
                 if said.setdefault(prompt, label.name) != label.name:
                     raise self._error(
                         node,
-                        f"{prompt!r} stands for {said[prompt]!r} and for {label.name!r}, and just one of them is true",
+                        f"{prompt!r} stands for {said[prompt]!r} and for {label.name!r}, and one alone is true",
                         "leave one out",
                     )
 
