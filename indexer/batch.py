@@ -15,7 +15,7 @@ from indexer.known import Claims, KnownFrames
 from indexer.known_files import KnownFiles
 from indexer.progress import Counts
 from indexer.reading import FileEnd, Frame
-from indexer.sidecar import Sidecar, joined, rows_of_tables
+from indexer.sidecar import Sidecar, joined, rows_of_tables, with_decisions
 from indexer.sources import Entry, Key
 from medsiglip_search.errors import Reason, Unreadable
 from medsiglip_search.gallery_schema import RejectedFile
@@ -201,8 +201,14 @@ class Batch:
             files.append(key)
             embedded += frames
             rejected += rejections
+        known = [key for key in files if self._known_files.is_embedded(key)]
         if self._sidecar.path is None:
-            self._counts.bared += rows_of_tables(self._gallery, filter(self._known_files.is_embedded, files))
+            self._counts.bared += rows_of_tables(self._gallery, known)
+        instances = with_decisions(self._gallery, known, [instance for instance, _, _ in embedded])
+        embedded = [
+            (instance, thumbnail, embedding)
+            for instance, (_, thumbnail, embedding) in zip(instances, embedded, strict=True)
+        ]
         return Commit(files, embedded, rejected, touched)
 
     def _stays(self, key: Key, file: _File) -> bool:

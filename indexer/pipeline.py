@@ -15,7 +15,14 @@ from indexer.progress import Counts, Meter, Progress
 from indexer.pruning import drop_gone, drop_outlived, unlisted
 from indexer.reading import FileEnd, Job, read_files
 from indexer.runs import IndexReport, Interrupted, RecordedRun, standing_rejections
-from indexer.sidecar import NO_SIDECAR, Sidecar, is_joined, read_sidecar, sidecar_columns
+from indexer.sidecar import (
+    NO_SIDECAR,
+    Sidecar,
+    is_joined,
+    read_sidecar,
+    require_no_decisions,
+    sidecar_columns,
+)
 from indexer.sources import Entry, Key, Source, open_source
 from medsiglip_search.encoders import Encoder
 from medsiglip_search.gallery import Gallery
@@ -71,6 +78,7 @@ def index_archives(
     """
     gallery.require(encoder)
     sources, sidecar = open_inputs(archives, metadata, gallery.path)
+    require_no_decisions(sidecar, gallery)
     counts, rows_met = Counts(), Counter[str]()
     with gallery.writer() as writer, Guard(workers, limits) as guard, Listing(sources) as listing:
         known = KnownFiles(gallery, listing.sources)

@@ -5,7 +5,7 @@ import logging
 import posixpath
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -137,22 +137,58 @@ def is_joined(stored: Instance, row: SidecarRow, identifiers: StoredIdentifiers)
 
 def rows_of_tables(gallery: Gallery, files: Iterable[Key]) -> int:
     """Return how many of these files have images for which a table filled a column."""
-    if not sidecar_columns(gallery):
-        return 0
+    columns = sidecar_columns(gallery)
+    rows = _rows_of(gallery, files) if columns else ()
+    filled = (row for row in rows if any(row.sidecar[name] is not None for name in columns))
+    return len({(row.archive, row.uri) for row in filled})
+
+
+def with_decisions(
+    gallery: Gallery, files: Iterable[Key], instances: Sequence[Instance]
+) -> Sequence[Instance]:
+    """Return the instances with the decisions of labels that the gallery holds of the same pixels.
+
+    files: those among theirs that the gallery has rows of. A frame whose pixels changed gets none: what was
+    decided was about others.
+    """
+    columns = gallery.label_columns()
+    if not columns:
+        return instances
+    stored = {(row.archive, row.uri, row.frame): row for row in _rows_of(gallery, files)}
+
+    def decided(instance: Instance) -> Instance:
+        row = stored.get((instance.archive, instance.uri, instance.frame))
+        if row is None or row.pixel_digest != instance.pixel_digest:
+            return instance
+        decisions = {name: row.sidecar[name] for name in columns}
+        return replace(instance, sidecar={**instance.sidecar, **decisions})
+
+    return [decided(instance) for instance in instances]
+
+
+def require_no_decisions(sidecar: Sidecar, gallery: Gallery) -> None:
+    """Raise InvalidMetadata if a column of the table is one that holds decisions of labels."""
+    own = {name.lower() for name in gallery.label_columns()}
+    for name in sidecar.empty.columns:
+        if name.lower() in own:
+            raise InvalidMetadata(
+                f"{sidecar.path}: column {name!r}: in this gallery it holds what label --write-back decided; "
+                "rename the table's, or leave it out"
+            )
+
+
+def _rows_of(gallery: Gallery, files: Iterable[Key]) -> Iterator[Instance]:
     uris: dict[str, list[str]] = defaultdict(list)
     for archive, uri in files:
         uris[archive].append(uri)
-    found: set[Key] = set()
     for archive, names in uris.items():
         ids = gallery.select(f"archive = {_quoted(archive)} AND uri IN ({', '.join(map(_quoted, names))})")
-        rows = gallery.instances(ids)
-        found |= {(row.archive, row.uri) for row in rows if any(v is not None for v in row.sidecar.values())}
-    return len(found)
+        yield from gallery.instances(ids)
 
 
 def sidecar_columns(gallery: Gallery) -> tuple[str, ...]:
     """Return the columns that tables have added to a gallery."""
-    own = images_schema(gallery.meta.dim).names
+    own = {*images_schema(gallery.meta.dim).names, *gallery.label_columns()}
     return tuple(name for name in gallery.columns() if name not in own)
 
 

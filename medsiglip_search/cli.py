@@ -13,8 +13,12 @@ import typer
 
 from medsiglip_search import __version__, terminal
 from medsiglip_search.commands import gallery as upkeep
+from medsiglip_search.commands import label as labelling
 from medsiglip_search.commands import search as asking
 from medsiglip_search.commands import transfer
+from medsiglip_search.commands.calibrate import calibrate
+from medsiglip_search.commands.evaluate import evaluate
+from medsiglip_search.commands.labels import labels
 from medsiglip_search.commands.options import (
     DECODE_TIMEOUT_S,
     DEMO_ENCODER,
@@ -31,6 +35,7 @@ from medsiglip_search.commands.output import (
     say_failed,
     say_what_demo_knows,
 )
+from medsiglip_search.commands.probe import probe
 from medsiglip_search.errors import ArchiveNotFound, GalleryDamaged, MedSiglipSearchError
 from medsiglip_search.records import Fit, GalleryMeta, Identifiers, PreprocessSpec, Resample
 from medsiglip_search.terminal import note
@@ -117,7 +122,11 @@ def demo(
 
         places = journey.make_archive(out, seed, images, count)
     if archive_only:
-        files = {"archive": str(places.archive), "metadata": str(places.metadata)}
+        files = {
+            "archive": str(places.archive),
+            "metadata": str(places.metadata),
+            "truth": str(places.truth),
+        }
         if as_json:
             print_json([files])
         else:
@@ -266,6 +275,11 @@ def _gone(path: Path) -> list[dict[str, str | None]]:
 for _command in (
     asking.search,
     asking.render,
+    labels,
+    labelling.label,
+    calibrate,
+    probe,
+    evaluate,
     upkeep.inspect,
     upkeep.rejected,
     upkeep.delete,

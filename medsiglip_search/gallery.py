@@ -6,7 +6,7 @@ batch per commit; a reader stays on the version that it opened until it refreshe
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -20,11 +20,14 @@ from medsiglip_search.errors import GalleryDamaged, GalleryError, GalleryMismatc
 from medsiglip_search.files import write_file
 from medsiglip_search.gallery_folder import IMAGES, META, REJECTED, SECRET_KEY
 from medsiglip_search.gallery_schema import (
+    LABEL_COLUMNS,
     REJECTED_SCHEMA,
+    LabelColumn,
     RejectedFile,
     images_schema,
     instance_columns,
     instances_of,
+    label_columns_of,
     lacks,
     rejected_of,
 )
@@ -171,6 +174,11 @@ class Gallery:
         """Return all columns of the images, those that only `row_batches` gives among them."""
         return tuple(self._images.schema.names)
 
+    def label_columns(self) -> Mapping[str, LabelColumn]:
+        """Return the columns that hold the decisions of labels, by their names."""
+        noted = label_columns_of(self._images.note(LABEL_COLUMNS))
+        return {name: column for name, column in noted.items() if name in self._images.schema.names}
+
     def select(self, where: str | None) -> np.ndarray:
         """Return the image_ids, (N,) int64 ascending, of the rows that fit `where`; of all rows if None.
 
@@ -215,16 +223,18 @@ class Gallery:
         for batch in self._rejected.batches(columns):
             yield tuple(batch[column].to_pylist() for column in columns)
 
-    def row_batches(self, columns: Sequence[str], where: str | None = None) -> Iterator[pa.RecordBatch]:
+    def row_batches(
+        self, columns: Sequence[str], where: str | None = None, start: int = 0
+    ) -> Iterator[pa.RecordBatch]:
         """Yield some of `stored_columns` of the rows that fit `where`, a few thousand at a time, by image_id.
 
-        where: as in `select`. Raises InvalidQuery.
+        where: as in `select`. start: how many of these rows to pass over. Raises InvalidQuery.
         """
         if where is None:
-            yield from self._images.batches(columns)
+            yield from self._images.batches(columns, start=start)
         else:
             self.select(where)
-            yield from self._images.batches(columns, self._condition(where))
+            yield from self._images.batches(columns, self._condition(where), start)
 
     def embeddings_of(self, image_ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return (N, D) float32 embeddings in the order asked. Raises InvalidQuery for an unknown id."""

@@ -1,5 +1,6 @@
 """The columns of a gallery's two tables, and the way between rows and records."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -46,6 +47,23 @@ _IMAGE_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
 )
 STORED_BESIDE = ("embedding", "thumbnail", "indexed_at")
 """Columns of the images table that an `Instance` does not carry."""
+
+LABEL_COLUMNS = "label_columns"
+"""Under which a note beside the images tells which columns hold decisions, for `label_columns_of`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelColumn:
+    """What a column of decisions is about.
+
+    label_set: its name, and digest that of its labels and prompts. label: None where the column holds the one
+    of exclusive labels that was chosen.
+    """
+
+    label_set: str
+    digest: str
+    label: str | None
+
 
 REJECTED_SCHEMA = pa.schema(
     [
@@ -153,6 +171,36 @@ def check_sidecar_name(name: str) -> None:
             f"column {name!r}: a name must not be empty, begin with _ or a space, or hold a dot or quotes; "
             "rename it"
         )
+
+
+def label_columns_of(note: str | None) -> dict[str, LabelColumn]:
+    """Return the columns that a note tells of, by their names."""
+    return {name: LabelColumn(**column) for name, column in json.loads(note or "{}").items()}
+
+
+def label_columns_note(columns: Mapping[str, LabelColumn]) -> str:
+    """Return what `label_columns_of` reads."""
+    return json.dumps({name: asdict(column) for name, column in columns.items()}, sort_keys=True)
+
+
+def missing_label_columns(columns: Iterable[str], made: Iterable[str], schema: pa.Schema) -> list[pa.Field]:
+    """Return those of the columns for decisions that `schema` lacks.
+
+    made: those that hold decisions already. Raises InvalidMetadata for a name that cannot be stored, or that
+    a column has which something else made.
+    """
+    made = set(made)
+    stored = {name.lower(): name for name in schema.names}
+    missing = []
+    for name in columns:
+        check_sidecar_name(name)
+        if name not in schema.names:
+            if name.lower() in stored:
+                raise InvalidMetadata(f"column {name!r}: a table gave the gallery {stored[name.lower()]!r}")
+            missing.append(pa.field(name, pa.string()))
+        elif name not in made:
+            raise InvalidMetadata(f"column {name!r}: a table gave the gallery one of that name")
+    return missing
 
 
 def new_columns(instances: Sequence[Instance], schema: pa.Schema) -> list[pa.Field]:

@@ -3,8 +3,10 @@
 A `Table` is one version; what changes a table returns the next. Lance is not safe in forked processes.
 """
 
+import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -13,7 +15,8 @@ import lance
 import numpy as np
 import pyarrow as pa
 from lance.bitmap import Bitmap
-from lance.fragment import FragmentMetadata, write_fragments
+from lance.file import LanceFileWriter
+from lance.fragment import DataFile, FragmentMetadata, write_fragments
 from lance.optimize import Compaction, CompactionOptions
 
 from medsiglip_search import table_files
@@ -34,6 +37,10 @@ STORAGE_VERSION: Final = "2.1"
 
 ROWS_AT_ONCE = 2048
 READ_AHEAD_BYTES = 64 << 20
+WRITE_CACHE_BYTES = 32 << 20
+
+_REPLACED = -2
+"""What Lance writes in place of a field's id in the file that held the field before."""
 
 
 ADDRESS: Final = "_rowaddr"
@@ -122,13 +129,19 @@ class Table:
             return False
         return True
 
-    def batches(self, columns: Sequence[str], condition: str | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield these columns piece by piece, in the order of `read`, which takes the same condition."""
+    def batches(
+        self, columns: Sequence[str], condition: str | None = None, start: int = 0
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield these columns piece by piece, in the order of `read`, which takes the same condition.
+
+        start: how many of the rows to pass over.
+        """
         with self._reading():
             # By default Lance reads up to two gigabytes ahead of a slow consumer.
             yield from self._dataset.to_batches(
                 columns=list(columns),
                 filter=condition,
+                offset=start or None,
                 batch_size=ROWS_AT_ONCE,
                 batch_readahead=2,
                 fragment_readahead=1,
@@ -192,6 +205,31 @@ class Table:
             dataset = lance.dataset(str(self.path))
             dataset.add_columns(pa.schema(fields))
             return Table(self.path, dataset)
+
+    def with_values(self, columns: Sequence[str], batches: Iterable[pa.RecordBatch]) -> "Table":
+        """Give all rows other values in these columns, in one commit that moves no row. Bounded memory.
+
+        batches: the columns and ADDRESS of every row, in the order of `read`. Raises as `with_rows`.
+        """
+        stored = {field.name(): field.id() for field in self._dataset.lance_schema.fields()}
+        ids = [stored[name] for name in columns]
+        schema = pa.schema([self.schema.field(name) for name in columns])
+        changed: list[FragmentMetadata] = []
+        writer: _PartWriter | None = None
+        for batch in batches:
+            with writing(self.path):
+                for part, inside in _by_part(batch[ADDRESS].to_numpy()):
+                    if writer is None or writer.part.id != part:
+                        changed += [] if writer is None else [writer.finished()]
+                        of_part = self._dataset.get_fragment(part).metadata  # type: ignore[union-attr]
+                        writer = _PartWriter(self.path, of_part, schema, ids)
+                    writer.add(batch.filter(pa.array(inside)))
+        with writing(self.path):
+            changed += [] if writer is None else [writer.finished()]
+            if sum(part.num_rows for part in changed) != len(self):
+                raise ValueError(f"values for {sum(part.num_rows for part in changed)} of {len(self)} rows")
+            operation = lance.LanceOperation.Update(updated_fragments=changed, fields_modified=sorted(ids))
+            return self._committed(operation, changed)
 
     def with_note(self, key: str, value: str) -> "Table":
         """Keep a value beside the rows, in one commit."""
@@ -338,6 +376,61 @@ class Table:
         files = [file.path for part in self._dataset.get_fragments() for file in part.data_files()]
         manifest = self.path / VERSIONS / manifest_name(self.version)
         return not manifest.exists() or not all((self.path / DATA / name).exists() for name in files)
+
+
+class _PartWriter:
+    """Writes some columns of one part of a table anew, into a file of their own beside its others."""
+
+    def __init__(self, path: Path, part: FragmentMetadata, schema: pa.Schema, ids: Sequence[int]) -> None:
+        """path: the table's. ids: the numbers of the columns in `schema`."""
+        self.part = part
+        self._ids = ids
+        self._schema = schema
+        self._path = path / DATA / f"{uuid.uuid4().hex}.lance"
+        self._rows = 0
+        # By default Lance keeps 8 MB of each column.
+        self._writer = LanceFileWriter(
+            str(self._path), schema, data_cache_bytes=WRITE_CACHE_BYTES, version=STORAGE_VERSION
+        )
+
+    def add(self, rows: pa.RecordBatch) -> None:
+        """Take the next rows of the part, with their ADDRESS."""
+        places = (rows[ADDRESS].to_numpy() & 0xFFFFFFFF).astype(np.int64)
+        self._write(rows, places, int(places[-1]) + 1)
+
+    def finished(self) -> FragmentMetadata:
+        """Return the part with the new file, which is whole."""
+        nothing = pa.RecordBatch.from_pylist([], schema=self._schema)
+        self._write(nothing, np.empty(0, np.int64), self.part.physical_rows)
+        self._writer.close()
+        major, minor = (int(number) for number in STORAGE_VERSION.split("."))
+        own = DataFile(
+            self._path.name, [*self._ids], [*range(len(self._ids))], major, minor, self._path.stat().st_size
+        )
+        files = [*(left for file in self.part.files if (left := self._without_ours(file))), own]
+        return replace(self.part, files=files)
+
+    def _write(self, rows: pa.RecordBatch, places: np.ndarray, end: int) -> None:
+        """Write the rows that lie at `places` of the part, and nothing for those taken out before `end`."""
+        count = end - self._rows
+        if count == len(rows):
+            batch = rows.select(self._schema.names)
+        else:
+            from_row = np.full(count, -1)
+            from_row[places - self._rows] = np.arange(len(rows))
+            indices = pa.array(from_row, mask=from_row < 0)
+            batch = rows.select(self._schema.names).take(indices)
+        if count:
+            self._writer.write_batch(batch)
+        self._rows = end
+
+    def _without_ours(self, file: DataFile) -> DataFile | None:
+        """Return a file of the part less the columns that are written anew, None if it has no other."""
+        fields = [_REPLACED if number in self._ids else number for number in file.fields]
+        if all(number == _REPLACED for number in fields):
+            return None
+        sizes = file.file_major_version, file.file_minor_version, file.file_size_bytes
+        return DataFile(file.path, fields, file.column_indices, *sizes, file.base_id)
 
 
 def _files_of(parts: Iterable[FragmentMetadata]) -> Iterator[str]:

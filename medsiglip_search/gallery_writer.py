@@ -15,9 +15,13 @@ from medsiglip_search import gallery_folder
 from medsiglip_search.errors import GalleryDamaged, GalleryError
 from medsiglip_search.gallery_folder import IMAGES, REJECTED
 from medsiglip_search.gallery_schema import (
+    LABEL_COLUMNS,
     UNIT_NORM_TOLERANCE,
+    LabelColumn,
     RejectedFile,
     images_table,
+    label_columns_note,
+    missing_label_columns,
     new_columns,
     rejected_table,
 )
@@ -143,6 +147,29 @@ class GalleryWriter:
             gallery._advance(rejected=gallery._rejected.with_states(known))
             gallery._advance(images=gallery._images.with_states(known))
 
+    def note_labels(self, columns: Mapping[str, LabelColumn]) -> None:
+        """Know these columns, there or still to come, as ones that hold decisions of labels."""
+        with self._changing():
+            self._note_labels(columns)
+
+    def write_labels(
+        self, columns: Mapping[str, LabelColumn], decisions: Callable[[], Iterable[pa.RecordBatch]]
+    ) -> None:
+        """Store decisions in text columns, made where they are missing, in one commit for all rows.
+
+        Rows keep their ids, so that an index stays what it is. decisions: called when all columns are there;
+        gives them and ADDRESS for every row, in the order of the rows. Raises InvalidMetadata for a column
+        that something else made, or a name that cannot be stored.
+        """
+        gallery = self.gallery
+        missing = missing_label_columns(columns, gallery.label_columns(), gallery.schema)
+        with self._changing():
+            # Known before they are there: a kill in between leaves no column that nobody made.
+            self._note_labels(columns)
+            if missing:
+                gallery._advance(images=gallery._images.with_columns(missing))
+            gallery._advance(images=gallery._images.with_values(list(columns), decisions()))
+
     def delete(self, where: str, for_good: bool = False) -> Deletion:
         """Take out the images that fit `where`, a condition as in `Gallery.select`; return how many.
 
@@ -259,6 +286,10 @@ class GalleryWriter:
         images = self.gallery._images
         if (images.note(key) or "") != value:
             self.gallery._advance(images=images.with_note(key, value))
+
+    def _note_labels(self, columns: Mapping[str, LabelColumn]) -> None:
+        if columns:
+            self._note(LABEL_COLUMNS, label_columns_note({**self.gallery.label_columns(), **columns}))
 
     def _tidy(self) -> None:
         """Now and then join what commits have written: each commit and each opening reads where all lies."""

@@ -141,6 +141,45 @@ def deletion_cells(deletion: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [("deleted", deleted), ("on the disk", on_disk), ("images", f"{deletion['images']} left")]
 
 
+def label_cells(rows: Sequence[Mapping[str, Any]], count: int, of_what: str) -> list[tuple[str, ...]]:
+    """Return the summary of labels, as JSON has it, under a header; of so many images, studies, ..."""
+    header = (f"of {count} {of_what}", "present", "absent", "abstain", "share", "mean probability")
+    return [
+        header,
+        *(
+            (
+                row["label"],
+                *(str(row[word]) for word in ("present", "absent", "abstain")),
+                f"{100 * row['share']:.1f} %",
+                f"{row['mean_probability']:.3f}",
+            )
+            for row in rows
+        ),
+    ]
+
+
+def calibration_cells(checks: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Return how a calibration does on other patients, as JSON has it, under a header."""
+    header = ("label", "images", "with it", "error before", "after", "sensitivity", "kept", "right of kept")
+    figures = ("error_before", "error_after", "sensitivity", "kept", "right")
+    rows = [
+        (one["label"], str(one["images"]), str(one["present"]), *(figure(one[name]) for name in figures))
+        for one in checks
+    ]
+    return [header, *rows]
+
+
+def probe_cells(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Return what a probe was trained on and how it does on other patients, as JSON has it."""
+    cells = [(row["label"], str(row["present"]), figure(row["auc"])) for row in rows]
+    return [("label", "images with it", "AUC on other patients"), *cells]
+
+
+def figure(value: float | None) -> str:
+    """Return a figure with three decimals; a word where there is none."""
+    return "undefined" if value is None else f"{value:.3f}"
+
+
 def export_cells(export: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what was exported, as JSON has it, a name and a word each."""
     return [

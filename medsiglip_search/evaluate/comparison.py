@@ -13,8 +13,8 @@ from medsiglip_search.labels import LabelSet
 from medsiglip_search.labels.calibration_file import read_calibration
 from medsiglip_search.labels.classifier import words_of, zero_shot
 from medsiglip_search.labels.labeller import Labeller
-from medsiglip_search.labels.opening import open_classifier, open_label_set
-from medsiglip_search.labels.probe import SUFFIX
+from medsiglip_search.labels.opening import open_label_set
+from medsiglip_search.labels.probe import SUFFIX, load_probe
 from medsiglip_search.truth import Truth, TruthTable, join
 
 LoadEncoder = Callable[[Gallery], Encoder]
@@ -89,18 +89,18 @@ def compare(
     """Return the galleries under the sources of labels, on the images that all galleries have.
 
     An image is the same in two galleries if its path in the archive is, and its frame. Of the calibrations a
-    source takes the one that was fitted for it on such embeddings.
+    source takes the one that was fitted for it on such embeddings; so does a gallery of the probes.
     Raises InvalidTruth if there is no image that all have; what opening and joining raise; UnusableFile or
-    GalleryMismatch for a calibration that fits nothing.
+    GalleryMismatch for a calibration or a probe that fits nothing.
     """
     galleries = [Gallery.open(path) for path in paths]
-    opened = [_open_labels(sources, gallery, load_encoder) for gallery in galleries]
+    opened = _open_labels(sources, galleries, load_encoder)
     labels = _calibrated(opened, calibrations, galleries)
     truths = [
         [_join(table, gallery, one, joining) for one in (own or (None,))]
         for gallery, own in zip(galleries, labels, strict=True)
     ]
-    names = _distinct([path.resolve().name for path in paths], [str(path) for path in paths])
+    names = _names(paths)
     notes = _notes(names, labels, truths)
     images = [_images(gallery, own[0].image_ids) for gallery, own in zip(galleries, truths, strict=True)]
     places = _places_of_common(images, table)
@@ -117,23 +117,40 @@ def compare(
     return Comparison(tuple(sides), tuple(notes))
 
 
-def _open_labels(sources: Sequence[str], gallery: Gallery, load_encoder: LoadEncoder) -> list[Labels]:
-    opened = []
-    encoder: Encoder | None = None
-    for source in sources:
-        if Path(source).suffix.lower() == SUFFIX:
-            probe = open_classifier(source, gallery, lambda: load_encoder(gallery))
-            opened.append(Labels(probe.name, source, Labeller(probe)))
-            continue
-        label_set = open_label_set(source)
-        if encoder is None:
-            encoder = load_encoder(gallery)
-            gallery.require(encoder)
-        labeller = Labeller(zero_shot(label_set, encoder))
-        words = words_of(label_set, encoder)
-        opened.append(Labels(label_set.name, source, labeller, label_set, words))
-    names = _distinct([one.name for one in opened], sources)
-    return [replace(one, name=name) for one, name in zip(opened, names, strict=True)]
+def _open_labels(
+    sources: Sequence[str], galleries: Sequence[Gallery], load_encoder: LoadEncoder
+) -> list[list[Labels]]:
+    """Return the sources of labels for each gallery; a probe for those whose embeddings it was trained on.
+
+    Raises GalleryMismatch for a probe that fits no gallery, and for a gallery that no source fits.
+    """
+    opened: list[list[Labels]] = [[] for _ in galleries]
+    misfits: list[GalleryMismatch] = []
+    fitting: set[str] = set()
+    for gallery, own in zip(galleries, opened, strict=True):
+        encoder: Encoder | None = None
+        for source in sources:
+            if Path(source).suffix.lower() == SUFFIX:
+                try:
+                    probe = load_probe(Path(source), gallery.meta).classifier
+                except GalleryMismatch as error:
+                    misfits.append(error)
+                    continue
+                own.append(Labels(probe.name, source, Labeller(probe)))
+            else:
+                label_set = open_label_set(source)
+                if encoder is None:
+                    encoder = load_encoder(gallery)
+                    gallery.require(encoder)
+                labeller = Labeller(zero_shot(label_set, encoder))
+                own.append(Labels(label_set.name, source, labeller, label_set, words_of(label_set, encoder)))
+            fitting.add(source)
+    if misfits and (len(fitting) < len(set(sources)) or not all(opened)):
+        raise misfits[0]
+    # A name is that of one source.
+    names = {(one.name, one.source) for own in opened for one in own}
+    shared = {name for name, source in names if sum(name == other for other, _ in names) > 1}
+    return [[replace(one, name=one.source) if one.name in shared else one for one in own] for own in opened]
 
 
 def _calibrated(
@@ -234,6 +251,10 @@ def _union(truths: Sequence[Truth]) -> Truth:
     return replace(truths[0], labels=tuple(places), present=present)
 
 
-def _distinct(names: Sequence[str], others: Sequence[str]) -> list[str]:
-    """Return the names, or of those that are not told apart by them the others."""
-    return [name if names.count(name) == 1 else other for name, other in zip(names, others, strict=True)]
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Return what galleries are called: their folders, or of folders that are called alike the paths."""
+    folders = [path.resolve().name for path in paths]
+    return [
+        folder if folders.count(folder) == 1 else str(path)
+        for folder, path in zip(folders, paths, strict=True)
+    ]

@@ -26,12 +26,15 @@ _COUNTS: Mapping[What, tuple[tuple[str, str], ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A figure as it is shown. parts: value and interval. certain: whether a difference's interval leaves
-    out 0."""
+    """A figure as it is shown, and its difference to the first.
+
+    certain: whether the interval of the difference leaves out 0.
+    """
 
     value: str
     interval: str
     difference: str = ""
+    difference_interval: str = ""
     certain: bool = False
 
 
@@ -68,8 +71,13 @@ def page(evaluation: Evaluation, report: Mapping[str, Any]) -> str:
     made = rows(evaluation)
     results = [(side.side, result) for side in evaluation.sides for result in side.columns]
     names = [_name(made, side.name, result.column.labels.name) for side, result in results]
-    tables = {what: _table(of_kind, what, evaluation) for what in TITLES if (of_kind := _of(made, what))}
-    cards = [(label, svg) for label, svg in _cards(evaluation)]
+    colors = _colors(evaluation)
+    tables = {
+        what: _table(of_kind, what, colors, evaluation.settings.top_k)
+        for what in TITLES
+        if (of_kind := _of(made, what))
+    }
+    cards = _cards(evaluation)
     return template.from_string(TEMPLATE.read_text("utf-8")).render(
         report=report,
         notice=DISCLAIMER,
@@ -103,11 +111,26 @@ def _name(rows: Sequence[Row], gallery: str, labels: str) -> str:
     return source_of(own, of_labels)
 
 
-def _table(rows: Sequence[Row], what: What, evaluation: Evaluation) -> Table:
+def _colors(evaluation: Evaluation) -> dict[tuple[str, str | None], str]:
+    """Return the colour of each gallery with each source, and of a gallery alone that of its first."""
+    colors: dict[tuple[str, str | None], str] = {}
+    number = 0
+    for side in evaluation.sides:
+        colors[side.side.name, None] = plots.color(number)
+        for result in side.columns:
+            colors[side.side.name, result.column.labels.name] = plots.color(number)
+            number += 1
+        number += not side.columns
+    return colors
+
+
+def _table(
+    rows: Sequence[Row], what: What, colors: Mapping[tuple[str, str | None], str], top_k: int
+) -> Table:
+    """Return a table of rows of one kind, means first."""
     names = shown(rows)
-    sources = list(dict.fromkeys((row.gallery, row.labels) for row in rows))
     lines = []
-    for label in dict.fromkeys(row.label for row in rows):
+    for label in sorted(dict.fromkeys(row.label for row in rows), key=lambda label: label is not None):
         own = [row for row in rows if row.label == label]
         for number, row in enumerate(own):
             lines.append(
@@ -116,7 +139,7 @@ def _table(rows: Sequence[Row], what: What, evaluation: Evaluation) -> Table:
                     first=number == 0,
                     span=len(own),
                     source=source_of(row, rows),
-                    color=plots.color(sources.index((row.gallery, row.labels))),
+                    color=colors[row.gallery, row.labels],
                     counts=tuple(str(row.counts.get(name, "")) for name, _ in _COUNTS[what]),
                     cells=tuple(_cell(row, name) for name in names),
                     note=row.undefined or "",
@@ -126,7 +149,7 @@ def _table(rows: Sequence[Row], what: What, evaluation: Evaluation) -> Table:
     return Table(
         TITLES[what],
         tuple(title for _, title in _COUNTS[what]),
-        tuple((heading(name, what, evaluation.settings.top_k), DEFINITIONS[what][name]) for name in names),
+        tuple((heading(name, what, top_k), DEFINITIONS[what][name]) for name in names),
         tuple(lines),
     )
 
@@ -139,7 +162,8 @@ def _cell(row: Row, name: str) -> Cell:
     if math.isnan(less.value):
         return Cell(value, interval)
     bounds = less.interval
-    return Cell(value, interval, figure_text(less, signed=True), bounds.low > 0 or bounds.high < 0)
+    more, _, where = figure_text(less, signed=True).partition(" ")
+    return Cell(value, interval, more, where, certain=bounds.low > 0 or bounds.high < 0)
 
 
 def _intervals(rows: Sequence[Row], sources: int) -> str | None:
@@ -161,23 +185,27 @@ def _intervals(rows: Sequence[Row], sources: int) -> str | None:
     return plots.intervals(labels, [(heading(name, "labels", 0), figures(name)) for name in _PANELS])
 
 
-def _cards(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """Return each label with its curves, those of all galleries and sources together."""
+def _cards(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """Return each label with its first AUC and its curves, those of all galleries and sources together."""
     found = [
         {one.label: one for one in result.labels.labels}
         for side in evaluation.sides
         for result in side.columns
     ]
     labels = dict.fromkeys(label for own in found for label in own)
-    return [(label, plots.curves([own.get(label) for own in found], label)) for label in labels]
+    cards = []
+    for label in labels:
+        own = [figures.get(label) for figures in found]
+        auc = next(figure_text(one.figures["auc"]) for one in own if one is not None)
+        cards.append((label, auc, plots.curves(own, label)))
+    return cards
 
 
 def _definitions(tables: Mapping[What, Table], top_k: int) -> list[tuple[str, str]]:
-    """Return each title of a column once, with what it means."""
-    return list(
-        dict.fromkeys(
-            (title, text.replace("first k", f"first {top_k}"))
-            for table in tables.values()
-            for title, text in table.headings
-        )
-    )
+    """Return what stands over columns with what it means, once each."""
+    meanings: dict[str, str] = {}
+    for what, table in tables.items():
+        for title, text in table.headings:
+            own = title if meanings.get(title, text) == text else f"{title}, {what.replace('_', ' ')}"
+            meanings[own] = text
+    return [(title, text.replace("first k", f"first {top_k}")) for title, text in meanings.items()]

@@ -37,7 +37,7 @@ def curves(figures: Sequence[LabelFigures | None], title: str) -> str:
         if one is not None and one.images:
             bins = one.reliability
             reliability.plot(bins.probability, bins.present, color=color(number), linewidth=1, alpha=0.6)
-            sizes = 6 + 60 * bins.images / bins.images.sum()
+            sizes = 8 + 60 * bins.images / bins.images.sum()
             reliability.scatter(bins.probability, bins.present, sizes, color=color(number), linewidth=0)
     _unit_square(roc, "1 - specificity", "sensitivity")
     _unit_square(reliability, "probability", "share that shows it")
@@ -67,8 +67,10 @@ def intervals(
                 )
                 axis.plot([interval.value], [row + shift], "o", color=color(number), markersize=3.6)
         axis.set_title(title, fontsize=9, color=_TEXT)
-        axis.set_xlim(0, 1.01)
-        axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+        lowest = min((_lowest(one) for own in sources for one in own if one is not None), default=0.0)
+        start = next(start for start in (0.9, 0.8, 0.5, 0.0) if start <= lowest or not start)
+        axis.set_xlim(start, 1 + 0.012 * (1 - start))
+        axis.set_xticks([start, (1 + start) / 2, 1], [f"{tick:g}" for tick in (start, (1 + start) / 2, 1)])
         axis.grid(axis="x", color=_TEXT, alpha=0.15, linewidth=0.6)
         axis.tick_params(axis="y", length=0)
     axes[0].set_yticks(rows, [_shortened(label) for label in labels])
@@ -103,7 +105,8 @@ def _axes(width: float, height: float, count: int, sharey: bool = False) -> "tup
     """Return a figure, inches, with so many axes beside each other."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height))
+    figure.set_layout_engine("constrained", wspace=0.06)
     axes = figure.subplots(1, count, squeeze=False, sharey=sharey)[0]
     for axis in axes:
         axis.patch.set_alpha(0)
@@ -140,6 +143,12 @@ def _svg(figure: "Figure", description: str) -> str:
     # A page has many of them: names such as axes_1, which nothing refers to, would be there twice.
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
     return svg.replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1)
+
+
+def _lowest(estimate: Estimate) -> float:
+    """Return where a figure's interval begins; 1, where nothing is drawn."""
+    interval = estimate.interval
+    return float(np.nan_to_num(np.fmin(interval.low, interval.value), nan=1.0))
 
 
 def _shortened(label: str) -> str:

@@ -15,7 +15,9 @@ from medsiglip_search.evaluate.run import ColumnResult, Evaluation, SideResult
 from medsiglip_search.files import digest
 
 FORMAT_VERSION = 1
-DISCLAIMER = "Research software, not a medical device: figures on these images say nothing of others."
+DISCLAIMER = (
+    "Research software, not a medical device. The figures are of these images; on others they differ."
+)
 
 What = Literal["labels", "together", "by_text", "by_image"]
 DEFINITIONS: Mapping[What, Mapping[str, str]] = {

@@ -8,7 +8,7 @@ from medsiglip_search.evaluate.resampling import Estimate
 
 TITLES: Mapping[What, str] = {
     "labels": "Labels",
-    "together": "Labels, as exclusive as they are",
+    "together": "The likeliest label of each image",
     "by_text": "Search by the words of a label",
     "by_image": "Search by an image, for those of other patients",
 }
@@ -82,7 +82,7 @@ def cells(rows: Sequence[Row], top_k: int) -> Iterator[tuple[What, list[tuple[st
 def _cells(rows: Sequence[Row], what: What, top_k: int) -> list[tuple[str, ...]]:
     names = shown(rows)
     sources = [source_of(row, rows) for row in rows]
-    count = "queries" if what == "by_image" else "present"
+    count = {"by_image": "queries", "together": "images"}.get(what, "present")
     header = ["", *([""] if any(sources) else []), count, *(heading(name, what, top_k) for name in names)]
     table = [tuple(header)]
     for label in dict.fromkeys(row.label for row in rows):

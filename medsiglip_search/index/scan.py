@@ -5,7 +5,6 @@ they look, and compare those exactly.
 """
 
 import functools
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from medsiglip_search.devices import multiplies_bf16
+from medsiglip_search.devices import lone_threads, multiplies_bf16
 
 CHUNK_ROWS, CHUNK_ROWS_ON_GPU = 3 << 16, 1 << 20
 """Rows whose scores are looked at together. The scores of 64 queries in bfloat16 are below 32 MB then, and
@@ -185,20 +184,4 @@ def in_blocks(dtype: torch.dtype) -> Scores:
 
 @functools.cache
 def _workers() -> tuple[ThreadPoolExecutor, int]:
-    """Return threads each of which computes on one processor, and how many they are.
-
-    Left to itself, torch shares every block among all processors, which then wait for each other some
-    thousand times: 1.5 times slower.
-    """
-    count = torch.get_num_threads()
-    pool = ThreadPoolExecutor(count, "scan")
-    all_there = threading.Barrier(count)
-
-    def compute_alone(_: int) -> None:
-        torch.get_num_threads()  # torch sets a thread up when first used, and would undo the next line
-        torch.set_num_threads(1)
-        all_there.wait()
-
-    list(pool.map(compute_alone, range(count)))
-    torch.set_num_threads(count)  # or threads that come later would be set up as these are
-    return pool, count
+    return lone_threads("scan")

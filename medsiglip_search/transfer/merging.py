@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from medsiglip_search.errors import GalleryMismatch, Reason
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.gallery_schema import RejectedFile, images_schema, instances_of
+from medsiglip_search.gallery_schema import LabelColumn, RejectedFile, images_schema, instances_of
 from medsiglip_search.transfer import Progress, silent
 from medsiglip_search.transfer.columns import require_fit
 from medsiglip_search.transfer.origin import IDENTIFIERS, require_comparable
@@ -62,6 +62,7 @@ def merge(path: str | Path, others: Sequence[str | Path], *, progress: Progress 
     rows = files = already_there = done = 0
     with target.writer() as writer:
         there = _files_of(target)
+        writer.note_labels(_decisions(target, [source.gallery for source in sources]))
         for source in sources:
             _tell_of_unlike_pseudonyms(target, source.gallery)
             missing = np.setdiff1d(source.files, there, assume_unique=True)
@@ -157,6 +158,13 @@ def _require_one_kind(first: Gallery, others: Sequence[Gallery]) -> None:
         own = images_schema(other.meta.dim).names
         added = {field.name: field.type for field in other.schema if field.name not in own}
         columns = require_fit(str(other.path), added, columns)
+
+
+def _decisions(target: Gallery, others: Sequence[Gallery]) -> dict[str, LabelColumn]:
+    """Return the columns that come in with decisions of labels, less those that a table made here."""
+    made = {name: column for other in others for name, column in other.label_columns().items()}
+    tables = set(target.schema.names) - target.label_columns().keys()
+    return {name: column for name, column in made.items() if name not in tables}
 
 
 def _tell_of_unlike_pseudonyms(target: Gallery, other: Gallery) -> None:
