@@ -10,6 +10,7 @@ from medsiglip_search.encoders import Encoder
 from medsiglip_search.errors import GalleryMismatch, InvalidTruth, UnusableFile
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.labels import LabelSet
+from medsiglip_search.labels.calibration import FittedOn
 from medsiglip_search.labels.calibration_file import read_calibration
 from medsiglip_search.labels.classifier import words_of, zero_shot
 from medsiglip_search.labels.labeller import Labeller
@@ -26,7 +27,7 @@ class Labels:
     """A source of labels, for the embeddings of one gallery.
 
     name: as it is shown. source: the name or file that it was opened by. label_set, words: None for a probe,
-    which has no texts; words are (L, D) float32, of each label for a search by it.
+    which has no texts; words are (L, D) float32, of each label for a search by it. trained_on: of a probe.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Labels:
     label_set: LabelSet | None = None
     words: np.ndarray | None = None
     calibration: Path | None = None
+    trained_on: FittedOn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +134,12 @@ def _open_labels(
         for source in sources:
             if Path(source).suffix.lower() == SUFFIX:
                 try:
-                    probe = load_probe(Path(source), gallery.meta).classifier
+                    probe = load_probe(Path(source), gallery.meta)
                 except GalleryMismatch as error:
                     misfits.append(error)
                     continue
-                own.append(Labels(probe.name, source, Labeller(probe)))
+                name, trained_on = probe.info.name, probe.info.fitted_on
+                own.append(Labels(name, source, Labeller(probe.classifier), trained_on=trained_on))
             else:
                 label_set = open_label_set(source)
                 if encoder is None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import log_softmax, logsumexp
 
 from medsiglip_search.evaluate import metrics
 from medsiglip_search.evaluate.resampling import Bootstrap, Estimate, mean_of
@@ -189,8 +189,16 @@ def _to_rank(scores: np.ndarray, labeller: Labeller) -> np.ndarray:
     """Return (N, L) what images are ranked by for each label, such that probabilities near 1 do not tie."""
     if labeller.classifier.mode == "findings":
         return scores
-    # One label against the rest: by its softmax, as arXiv 2507.05201 does.
-    return log_softmax(labeller.classifier.scale * scores.astype(np.float64), axis=1)
+    # One label against the rest by its softmax, as arXiv 2507.05201 does, or by the odds, in the same order:
+    # its logit less those of all others, as one.
+    logits = labeller.classifier.scale * scores.astype(np.float64)
+    shares = log_softmax(logits, axis=1)
+    likeliest = shares.argmax(axis=1)[:, None]
+    np.put_along_axis(shares, likeliest, -np.inf, axis=1)
+    others = logsumexp(shares, axis=1, keepdims=True)  # of all but the likeliest, for which 1 - p is lost
+    odds = shares - np.log1p(-np.exp(shares))
+    np.put_along_axis(odds, likeliest, np.log1p(-np.exp(others)) - others, axis=1)
+    return odds
 
 
 def _never_abstaining(labeller: Labeller) -> Labeller:

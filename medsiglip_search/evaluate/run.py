@@ -10,6 +10,7 @@ from medsiglip_search.evaluate.comparison import Column, Comparison, Side
 from medsiglip_search.evaluate.labels import LabelEvaluation, evaluate_labels
 from medsiglip_search.evaluate.resampling import Bootstrap
 from medsiglip_search.evaluate.retrieval import Retrieval
+from medsiglip_search.labels.calibration import Calibration
 from medsiglip_search.truth import TruthTable
 
 MAX_QUERIES = 2_000
@@ -156,4 +157,19 @@ def _warnings(comparison: Comparison, table: TruthTable) -> tuple[str, ...]:
         )
         for side in comparison.sides
     ]
+    said += [_seen_before(column, table) for side in comparison.sides for column in side.columns]
     return tuple(dict.fromkeys(warning for warning in said if warning is not None))
+
+
+def _seen_before(column: Column, table: TruthTable) -> str | None:
+    """Return that a probe or a calibration was fitted on what it is evaluated on, None if none was."""
+    labels = column.labels
+    fits = {"trained": labels.trained_on, "calibrated": labels.labeller.calibration}
+    for how, fitted in fits.items():
+        on = fitted.fitted_on if isinstance(fitted, Calibration) else fitted
+        if on is not None and on.truth_digest == table.digest:
+            return (
+                f"{labels.name} was {how} on this very table: its figures are better than on other patients; "
+                "evaluate it on a table of others"
+            )
+    return None

@@ -127,3 +127,22 @@ def test_mistakes_of_probe_are_told(run: Run, demo: Path, tmp_path: Path) -> Non
     outcome = run("label", demo / "gallery", damaged)
     assert outcome.code == 2
     assert one_error(outcome) == f"{damaged}: holds no probe. Name the file that probe wrote"
+
+
+def test_figures_on_what_was_fitted_are_warned_of(run: Run, demo: Path, tmp_path: Path) -> None:
+    probe, calibration = tmp_path / "own.safetensors", tmp_path / "chest.json"
+    run("probe", demo / "gallery", demo / "kinds.csv", "--out", probe)
+    run("calibrate", demo / "gallery", demo / "chest.yaml", demo / "kinds.csv", "--out", calibration)
+    labels = ("--labels", probe, "--labels", demo / "chest.yaml", "--calibration", calibration)
+    arguments = ("--no-retrieval", "--resamples", 20)
+    outcome = run("evaluate", demo / "gallery", demo / "kinds.csv", *labels, *arguments)
+    assert outcome.code == 0
+    warned = [line for line in outcome.err if "on this very table" in line]
+    assert [line.split(" on this")[0] for line in warned] == [
+        "Warning: own was trained",
+        "Warning: chest was calibrated",
+    ]
+    other = tmp_path / "other.csv"
+    other.write_text((demo / "kinds.csv").read_text() + "\n")
+    outcome = run("evaluate", demo / "gallery", other, *labels, *arguments)
+    assert not any("on this very table" in line for line in outcome.err)
