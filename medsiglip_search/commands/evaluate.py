@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medsiglip_search import terminal
-from medsiglip_search.commands.options import AsJson, Device, EncoderName, Where
+from medsiglip_search.commands.options import AsJson, Device, Where
 from medsiglip_search.commands.output import print_cells, print_json, print_lines, say_what_demo_knows
 from medsiglip_search.errors import InvalidQuery, MedSiglipSearchError
 from medsiglip_search.terminal import note
@@ -65,7 +65,10 @@ def evaluate(
         int, typer.Option(min=0, show_default=True, help="Draws of patients that intervals come from.")
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, show_default=True, help="Another seed, other draws.")] = 0,
-    encoder: EncoderName = None,
+    # Without the environment's default, which is for one gallery: each has its own here.
+    encoder: Annotated[
+        str | None, typer.Option(help="Of a single gallery, if it is elsewhere than the gallery says.")
+    ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:

@@ -17,6 +17,7 @@ from medsiglip_search.labels.labeller import Labeller
 from medsiglip_search.labels.opening import open_label_set
 from medsiglip_search.labels.probe import SUFFIX, load_probe
 from medsiglip_search.truth import Truth, TruthTable, join
+from medsiglip_search.truth.table import listed
 
 LoadEncoder = Callable[[Gallery], Encoder]
 """Loads the encoder of a gallery."""
@@ -205,7 +206,7 @@ def _notes(
             known = one.labeller.classifier.labels
             if missing := [label for label in known if label not in truth.labels]:
                 note = f"{one.name}: the table has no column for {len(missing)} of its {len(known)} labels"
-                notes.setdefault(f"{note}: {', '.join(missing)}", []).append(name)
+                notes.setdefault(f"{note}: {listed(missing)}", []).append(name)
     everywhere = len(names)
     return [
         note if len(set(of)) == everywhere else f"{', '.join(dict.fromkeys(of))}: {note}"

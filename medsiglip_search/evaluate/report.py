@@ -165,6 +165,7 @@ def _labels(side: SideResult, result: ColumnResult) -> dict[str, Any]:
         "mode": classifier.mode,
         "digest": classifier.digest,
         "label_set": labels.label_set and labels.label_set.as_dict(),
+        "trained_on": labels.trained_on and asdict(labels.trained_on),
         "calibration": fitted,
         "curves": [
             {

@@ -12,6 +12,7 @@ from medsiglip_search.evaluate.resampling import Bootstrap
 from medsiglip_search.evaluate.retrieval import Retrieval
 from medsiglip_search.labels.calibration import Calibration
 from medsiglip_search.truth import TruthTable
+from medsiglip_search.truth.table import listed
 
 MAX_QUERIES = 2_000
 FEW_PATIENTS = 10
@@ -142,7 +143,7 @@ def _notes(comparison: Comparison, settings: Settings, queries: int) -> Iterator
     }
     if few := [label for label, count in patients.items() if 0 < count < FEW_PATIENTS]:
         yield (
-            f"fewer than {FEW_PATIENTS} patients show {', '.join(few)}: figures of so few say little, and "
+            f"fewer than {FEW_PATIENTS} patients show {listed(few)}: figures of so few say little, and "
             "their intervals are too narrow"
         )
 
