@@ -65,6 +65,11 @@ def descendants(pid: int) -> Iterator[int]:
             yield from descendants(child)
 
 
+def resident() -> int:
+    """Return how many bytes of this process are in memory."""
+    return _field(os.getpid(), "status", "VmRSS")
+
+
 def _field(pid: int, file: str, name: str) -> int:
     """Return a field of a file of /proc, in bytes; 0 if the process has ended."""
     try:

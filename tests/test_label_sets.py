@@ -118,7 +118,7 @@ OPTIONS = "mode: exclusive\nlabels:\n  a: [x]\n  b: [y]\n"
             "mode: exclusive\nlabels:\n  a:\n    - x\n    - X\n  b: [y]\n",
             "line 5: the prompts of 'a': 'X' stands there twi",
         ),
-        ("mode: exclusive\nlabels:\n  a: [x]\n  b: [x]\n", "'x' stands for 'a' and for 'b'"),
+        ("mode: exclusive\nlabels:\n  a: [x]\n  b: [x]\n", "'x' stands for 'a' and 'b'"),
         (
             "mode: findings\nlabels:\n  a: {present: [x], absent: [x]}\n",
             "line 3: 'x' is present and absent of 'a'",

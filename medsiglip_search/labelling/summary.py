@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from medsiglip_search.errors import UnusableFile
-from medsiglip_search.labels.labeller import DECISIONS, Labelled
+from medsiglip_search.labels.labeller import ABSENT, ABSTAIN, DECISIONS, PRESENT, Labelled
 
 PLOTS = (".png", ".svg")
 _COLOURS = {"present": "#c0392b", "abstain": "#d5c27a", "absent": "#dfe4e8"}
@@ -24,10 +24,15 @@ class Summary:
 
     def add(self, labelled: Labelled) -> None:
         """Count some more images, or groups of them."""
-        self.count += len(labelled.decisions)
-        for number in range(len(DECISIONS)):
-            self._decisions[number] += np.count_nonzero(labelled.decisions == number, axis=0)
-        self._probabilities += labelled.best.sum(axis=0, dtype=np.float64)
+        decisions, best = labelled.decisions, labelled.best
+        self.count += len(decisions)
+        # A product adds up the rows of a block ten times as fast as a sum or a count does.
+        ones = np.ones(len(decisions), np.float32)
+        present, abstain = (
+            np.rint(ones @ (decisions == number)).astype(np.int64) for number in (PRESENT, ABSTAIN)
+        )
+        self._decisions[[ABSENT, PRESENT, ABSTAIN]] += [len(decisions) - present - abstain, present, abstain]
+        self._probabilities += ones @ best
 
     def add_saved(self, saved: Mapping[str, Any]) -> None:
         """Count what another summary of the same labels has counted: what it `saved`."""

@@ -183,7 +183,7 @@ class _Reader:
                 if said.setdefault(prompt, label.name) != label.name:
                     raise self._error(
                         node,
-                        f"{prompt!r} stands for {said[prompt]!r} and for {label.name!r}, and one alone is true",
+                        f"{prompt!r} stands for {said[prompt]!r} and {label.name!r}, and one alone is true",
                         "leave one out",
                     )
 
