@@ -22,6 +22,7 @@ HOMES = {
     "faiss": ["medsiglip_search/index/faiss"],
     "fsspec": ["indexer/sources/remote"],
     "lance": ["medsiglip_search/gallery_table"],
+    "yaml": ["medsiglip_search/labels/reading"],
     # DICOM is read in one place; the synthetic archive is written in the other.
     "pydicom": ["medsiglip_search/demo/dicom", "medsiglip_search/images/dicom"],
 }
@@ -35,6 +36,9 @@ SLOW_TO_IMPORT = (
     "open_clip",
     "pydicom",
     "imagecodecs",
+    "scipy",
+    "sklearn",
+    "matplotlib",
 )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from medsiglip_search import terminal
+from medsiglip_search.commands.classifiers import LabelSource, open_classifier_of
 from medsiglip_search.commands.options import AsJson, Device, EncoderName, GalleryPath, Where
 from medsiglip_search.commands.output import print_cells, print_json, say_what_demo_knows
 from medsiglip_search.errors import InvalidQuery
@@ -23,12 +24,7 @@ if TYPE_CHECKING:
 
 def label(
     gallery: GalleryPath,
-    label_set: Annotated[
-        str,
-        typer.Argument(
-            metavar="LABELSET", help="A shipped set's name, a YAML file, or a probe.", show_default=False
-        ),
-    ],
+    label_set: LabelSource,
     out: Annotated[
         Path | None, typer.Option(help="A new .parquet or .csv, one row for each image and label.")
     ] = None,
@@ -111,15 +107,10 @@ def _labeller(
     gallery: "Gallery", label_set: str, calibration: Path | None, encoder: str | None, device: str
 ) -> "Labeller":
     """Return what labels the gallery's embeddings."""
-    from medsiglip_search.encoders import load_encoder
     from medsiglip_search.labels.labeller import Labeller
-    from medsiglip_search.labels.opening import open_classifier
 
-    name = encoder or gallery.meta.encoder
     say_what_demo_knows(gallery.meta.encoder)
-    classifier = open_classifier(
-        label_set, gallery, lambda: load_encoder(name, device).with_spec(gallery.meta.spec)
-    )
+    classifier = open_classifier_of(gallery, label_set, encoder, device)
     if calibration is None:
         return Labeller(classifier)
     from medsiglip_search.labels.calibration_file import read_calibration
