@@ -13,6 +13,7 @@ from medsiglip_search.labels.calibration import Calibration, FindingCalibration,
 from medsiglip_search.labels.classifier import Classifier, probabilities_of
 from medsiglip_search.labels.labeller import ABSTAIN, PRESENT, Labelled, Labeller
 from medsiglip_search.labels.scaling import examples_for, kept_from, platt, temperature, threshold_for
+from medsiglip_search.labels.scarcity import with_enough
 from medsiglip_search.records import GalleryMeta
 from medsiglip_search.truth import Truth
 
@@ -131,21 +132,13 @@ def _with_enough(
                 "more are needed; add some"
             )
         return ()
-    enough, scarce = [], []
+    counts = {}
     for label in classifier.labels:
-        has, has_not = ((examples.of(label) == value).sum() for value in (1, 0))
-        if has >= wishes.with_label and has_not >= wishes.without_label:
-            enough.append(label)
-        else:
-            scarce.append(f"{label} {has} with and {has_not} without")
-    if scarce and (not skip_scarce or not enough):
-        raise TooFewExamples(
-            f"{truth.path}: too few images of {len(scarce)} of {len(classifier.labels)} labels; needed are "
-            f"{wishes.with_label} with and {wishes.without_label} without, and there are: "
-            f"{'; '.join(scarce)}. Add some, ask for less, or leave those labels as they are with "
-            "--skip-scarce"
-        )
-    return tuple(enough)
+        has, has_not = (int((examples.of(label) == value).sum()) for value in (1, 0))
+        counts[label] = has, has_not
+    needed = wishes.with_label, wishes.without_label
+    advice = "Add some, ask for less, or leave those labels as they are"
+    return with_enough(counts, needed, "images", truth.path, advice, skip_scarce)
 
 
 def _fit(

@@ -9,10 +9,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 
-from medsiglip_search.errors import TooFewExamples
 from medsiglip_search.labels import Mode
 from medsiglip_search.labels.calibration import FittedOn
 from medsiglip_search.labels.probe import Probe, ProbeInfo
+from medsiglip_search.labels.scarcity import with_enough
 from medsiglip_search.records import GalleryMeta
 from medsiglip_search.truth import Truth
 
@@ -86,20 +86,12 @@ def train_probe(
 
 def _with_enough(truth: Truth, skip_scarce: bool) -> tuple[str, ...]:
     """Return the labels that two patients have and two others lack."""
-    enough, scarce = [], []
+    counts = {}
     for label, present in zip(truth.labels, truth.present.T, strict=True):
         has, has_not = (len(np.unique(truth.patients[present == value])) for value in (1, 0))
-        if has >= 2 and has_not >= 2:
-            enough.append(label)
-        else:
-            scarce.append(f"{label} {has} with and {has_not} without")
-    if scarce and (not skip_scarce or not enough):
-        raise TooFewExamples(
-            f"{truth.path}: too few patients of {len(scarce)} of {len(truth.labels)} labels; needed are 2 "
-            f"with and 2 without, and there are: {'; '.join(scarce)}. Add some, or leave those labels out "
-            "with --skip-scarce"
-        )
-    return tuple(enough)
+        counts[label] = has, has_not
+    advice = "Add some, or leave those labels out"
+    return with_enough(counts, (2, 2), "patients", truth.path, advice, skip_scarce)
 
 
 def _few(present: np.ndarray, patients: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
