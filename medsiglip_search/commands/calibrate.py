@@ -78,5 +78,13 @@ def calibrate(
     left = [label for label in classifier.labels if label not in (calibration.findings or classifier.labels)]
     if left:
         note(f"Left as they are, for too few images: {', '.join(left)}")
+    missed = [
+        one.label for one in calibration.checks if one.sensitivity is not None and one.sensitivity < 0.5
+    ]
+    if missed and sensitivity is None:
+        note(
+            f"Of {', '.join(missed)} less than half is found where the probability must reach one half; pass "
+            "--sensitivity for thresholds that find more"
+        )
     labelling = terminal.command("label", gallery)
     note(f"Written to {out}. Next: {labelling} {label_set} --calibration {out}")
