@@ -100,6 +100,12 @@ def test_too_few_images_are_refused_with_the_number_needed():
     assert [check.label for check in skipping.checks] == ["b", "all"]
 
 
+def test_images_of_a_single_patient_are_refused(examples):
+    scores, truth = examples
+    with pytest.raises(TooFewExamples, match="images of a single patient, and 2 are needed"):
+        calibrate(classifier_of(*LABELS), meta(), scores, replace(truth, patients=np.zeros(1200, np.int64)))
+
+
 def test_a_truth_without_some_labels_leaves_them_uncalibrated_when_asked(examples):
     scores, truth = examples
     only_b = replace(truth, labels=("b",), present=truth.present[:, 1:])

@@ -72,7 +72,7 @@ def test_few_shots_are_of_different_patients(examples):
     assert info.shots == 16
     assert info.fitted_on.images <= 48
     assert info.fitted_on.patients >= info.fitted_on.images - 6
-    assert all(count >= 16 for count in info.fitted_on.present.values())
+    assert all(14 <= count <= 16 for count in info.fitted_on.present.values())
     other = train_probe("own", "findings", meta(8), embeddings, truth, shots=16, seed=1)
     again = train_probe("own", "findings", meta(8), embeddings, truth, shots=16, seed=1)
     assert np.array_equal(other.weights, again.weights)

@@ -93,8 +93,8 @@ def test_unknown_files_are_counted_and_listed(tmp_path, gallery):
     rows = "".join(f"other/{number}.png,1,0\n" for number in range(12))
     truth = joined(tmp_path, gallery, HEADER + "p1/a.png,1,0\n" + rows)
     assert len(truth.unknown) == 12
-    assert truth.notes[0].startswith("12 of 13 rows name no image of the gallery: other/0.png, other/1.png")
-    assert truth.notes[0].endswith("other/9.png and 2 more")
+    assert truth.notes[1].startswith("12 of 13 rows name no image of the gallery: other/0.png, other/1.png")
+    assert truth.notes[1].endswith("other/9.png and 2 more")
 
 
 def test_a_table_about_other_files_is_refused_with_an_example_of_each(tmp_path, gallery):
@@ -105,7 +105,7 @@ def test_a_table_about_other_files_is_refused_with_an_example_of_each(tmp_path, 
 def test_only_images_that_fit_a_filter(tmp_path, gallery):
     text = HEADER + "p1/a.png,1,0\np1/b.png,0,1\n"
     assert joined(tmp_path, gallery, text, where="modality = 'CT'").image_ids.tolist() == [2]
-    with pytest.raises(InvalidTruth, match="that fits the filter"):
+    with pytest.raises(InvalidTruth, match="no image that it names fits the filter"):
         joined(tmp_path, gallery, text, where="modality = 'MR'")
     with pytest.raises(InvalidQuery, match="no column"):
         joined(tmp_path, gallery, text, where="size_of_heart > 3")
@@ -138,6 +138,53 @@ def test_a_word_that_is_neither_yes_nor_no_is_refused_with_its_line(tmp_path, ga
         joined(tmp_path, gallery, HEADER + "p1/a.png,1,0\np1/b.png,1,2\n", ["Edema"])
 
 
+def test_one_path_as_it_is_written_does_not_keep_the_others_from_their_folders(tmp_path, gallery):
+    rows = "p1/a.png,1,0\ndata/p1/b.png,0,0\ndata/p2/c.png,0,0\ndata/volume.dcm,0,0\n"
+    truth = joined(tmp_path, gallery, HEADER + rows)
+    assert truth.image_ids.tolist() == [2, 3, 4, 5]
+    assert truth.unknown == ("p1/a.png",)
+
+
+def test_a_table_that_is_mostly_about_other_images_is_told_of(tmp_path, gallery):
+    truth = joined(tmp_path, gallery, HEADER + "p1/a.png,1,0\nx.png,0,0\ny.png,0,0\n")
+    assert truth.notes[0].startswith("most of the table is about other images")
+
+
+def test_frames_that_are_not_there_are_told_of(tmp_path, gallery):
+    with pytest.raises(InvalidTruth, match=r"The table has 'volume.dcm frame 7'.*and frames counted from 0"):
+        joined(tmp_path, gallery, "path,frame,A\nvolume.dcm,7,1\n")
+    assert joined(tmp_path, gallery, "path,frame,A\nvolume.dcm,1.0,1\n").image_ids.tolist() == [5]
+
+
+def test_a_row_of_several_archives_is_told_of(tmp_path):
+    rows = [instance("a.png"), instance("a.png", archive="/data/other")]
+    truth = joined(tmp_path, gallery_of(tmp_path / "gallery", np.eye(2), rows), "path,A\na.png,1\n")
+    assert truth.image_ids.tolist() == [1, 2]
+    assert truth.notes[0].startswith("the images are of several archives")
+
+
+def test_a_wrong_word_in_a_column_of_yes_and_no_is_told_with_its_line(tmp_path, gallery):
+    with pytest.raises(InvalidTruth, match="line 3: 'ye' in the column A is neither yes nor no"):
+        joined(tmp_path, gallery, "path,A\np1/a.png,yes\np1/b.png,ye\np2/c.png,no\n")
+
+
+def test_a_wrong_word_in_the_one_column_that_names_labels_is_told_with_its_line(tmp_path, gallery):
+    with pytest.raises(InvalidTruth, match="line 3: 'chst' in the column organ is none of the labels"):
+        joined(
+            tmp_path,
+            gallery,
+            "path,organ\np1/a.png,chest\np1/b.png,chst\n",
+            ["chest", "head"],
+            mode="exclusive",
+        )
+
+
+def test_patients_that_the_table_leaves_empty_are_those_of_the_gallery(tmp_path, gallery):
+    truth = joined(tmp_path, gallery, "path,patient,A\np1/a.png,,1\np1/b.png,,0\np2/c.png,,0\n")
+    assert truth.patients.tolist() == [0, 0, 1]
+    assert truth.notes == ()
+
+
 def test_labels_by_default_are_the_columns_of_yes_and_no(tmp_path, gallery):
     text = "path,age,A,note,B\np1/a.png,63,1,free text,\np1/b.png,40,0,,\n"
     assert joined(tmp_path, gallery, text).labels == ("A",)
@@ -167,7 +214,7 @@ def test_a_named_label_that_is_unknown_is_refused_with_its_line(tmp_path, galler
     ):
         joined(tmp_path, gallery, text, ["chest", "head"], mode="exclusive", column="organ")
     with pytest.raises(InvalidTruth, match="no column holds nothing but labels"):
-        joined(tmp_path, gallery, text, ["chest", "head"], mode="exclusive")
+        joined(tmp_path, gallery, text, ["knee", "hand"], mode="exclusive")
 
 
 def test_exclusive_labels_can_have_a_column_each(tmp_path, gallery):

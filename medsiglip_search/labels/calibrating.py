@@ -64,6 +64,10 @@ def calibrate(
     Raises TooFewExamples, with the number needed, InvalidQuery.
     """
     examples = _examples(classifier, classifier.scores(embeddings), truth)
+    if len(np.unique(examples.patients)) < 2:
+        raise TooFewExamples(
+            f"{truth.path}: images of a single patient, and 2 are needed; add some, or tell patients apart"
+        )
     labels = _with_enough(classifier, examples, truth, wishes, skip_scarce)
     calibration = Calibration(
         classifier=classifier.name,

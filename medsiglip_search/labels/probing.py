@@ -95,21 +95,31 @@ def _with_enough(truth: Truth, skip_scarce: bool) -> tuple[str, ...]:
 
 
 def _few(present: np.ndarray, patients: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the rows of at most `shots` images with each label, and without any, of many patients."""
-    kinds = [*(present == 1).T, ~(present == 1).any(axis=1)]
-    chosen = [_of_different(np.flatnonzero(kind), patients, shots, rng) for kind in kinds]
-    return np.unique(np.concatenate(chosen))
+    """Return the rows of at most `shots` images with each label, and without any, of many patients.
+
+    Labels that fewest images have come first: an image that shows two counts for both.
+    """
+    kinds = np.column_stack([present == 1, ~(present == 1).any(axis=1)])
+    chosen: list[int] = []
+    counts = np.zeros(kinds.shape[1], np.int64)
+    for kind in np.argsort(kinds.sum(axis=0), kind="stable"):
+        for row in _of_different(np.flatnonzero(kinds[:, kind]), patients, rng):
+            if counts[kind] == shots:
+                break
+            if (counts[kinds[row]] < shots).all() and row not in chosen:
+                chosen.append(int(row))
+                counts += kinds[row]
+    return np.sort(np.array(chosen, np.int64))
 
 
-def _of_different(rows: np.ndarray, patients: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return `count` of these rows in random order, each patient's second after everybody's first."""
+def _of_different(rows: np.ndarray, patients: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return these rows in random order, each patient's second after everybody's first."""
     rows = rng.permutation(rows)
-    _, patient = np.unique(patients[rows], return_inverse=True)
     nth = np.zeros(len(rows), np.int64)
     met: dict[int, int] = {}
-    for place, one in enumerate(patient.tolist()):
+    for place, one in enumerate(patients[rows].tolist()):
         nth[place] = met[one] = met.get(one, -1) + 1
-    return rows[np.argsort(nth, kind="stable")][:count]
+    return rows[np.argsort(nth, kind="stable")]
 
 
 def _validated(

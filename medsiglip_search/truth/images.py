@@ -1,7 +1,7 @@
 """Which images of a gallery the rows of a table are about."""
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from medsiglip_search.errors import InvalidTruth
 from medsiglip_search.gallery import Gallery
@@ -39,9 +39,10 @@ def match(
     for number, (row, key) in enumerate(zip(table.rows, keys, strict=True)):
         images = stored.get(key, ())
         if frame := row.cells.get("frame"):
-            images = [image for image in images if str(image[1]) == frame]
+            images = [image for image in images if str(image[1]) == frame.removesuffix(".0")]
         if not images:
-            unknown.append(row.cells.get("path") or row.cells.get("instance") or "")
+            of_frame = f" frame {frame}" if frame else ""
+            unknown.append((row.cells.get("path") or row.cells.get("instance") or "") + of_frame)
         for image_id, _ in images:
             if allowed is not None and image_id not in allowed:
                 continue
@@ -51,14 +52,20 @@ def match(
                     f"{table.path}, line {row.line}: names the image of line {first} again; join the two"
                 )
             found[image_id] = number
+    if not found and len(unknown) < len(table.rows):
+        raise InvalidTruth(f"{table.path}: no image that it names fits the filter; change it or leave it out")
     if not found:
-        example = unknown[0] if unknown else keys[0]
         having = next(iter(stored), "nothing")
         raise InvalidTruth(
-            f"{table.path}: no row names an image of {gallery.path}"
-            f"{'' if where is None else ' that fits the filter'}. The table has {example!r}, the gallery "
-            f"{having!r}; write paths as `search --json` tells them"
+            f"{table.path}: no row names an image of {gallery.path}. The table has {unknown[0]!r}, the "
+            f"gallery {having!r}; write paths as `search --json` tells them, and frames counted from 0"
         )
+    if by_path and len({archive for image_id, archive in _archives(gallery) if image_id in found}) > 1:
+        notes.append(
+            "the images are of several archives; a row stands for the files of its path in all of them"
+        )
+    if 2 * len(unknown) > len(table.rows):
+        notes.append("most of the table is about other images: is it the one of this gallery?")
     if unknown:
         notes.append(
             f"{len(unknown)} of {len(table.rows)} rows name no image of the gallery: {listed(unknown)}"
@@ -76,14 +83,25 @@ def _images_by(gallery: Gallery, column: str) -> dict[str, list[tuple[int, int]]
     return stored
 
 
+def _archives(gallery: Gallery) -> Iterator[tuple[int, str]]:
+    """Yield each image's id and archive."""
+    ids = iter(gallery.select(None).tolist())
+    for (archives,) in gallery.cell_batches("archive"):
+        yield from ((next(ids), str(archive)) for archive in archives)
+
+
 def _without_leading_folders(paths: Sequence[str], stored: Mapping[str, object]) -> tuple[list[str], int]:
-    """Return the paths less as many leading folders as make the most of them known, and how many."""
+    """Return the paths less as many leading folders as make the most of them known, and how many.
+
+    None, if that is as good.
+    """
 
     def known(depth: int) -> int:
         return sum(_less(path, depth) in stored for path in paths)
 
     deepest = max(path.count("/") for path in paths)
-    dropped = max(range(deepest + 1), key=known) if not known(0) else 0
+    every = known(0) == len(paths)
+    dropped = 0 if every else max(range(deepest + 1), key=known)
     return [_less(path, dropped) for path in paths], dropped
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from medsiglip_search.errors import InvalidTruth
 from medsiglip_search.gallery import Gallery
+from medsiglip_search.records import Instance
 from medsiglip_search.truth.table import TruthTable
 
 
@@ -24,20 +25,26 @@ def patients_of(
         cells = table.cells("patient")
         named = [cells[row] for _, row in matched]
     else:
-        named = [str(one.attributes.patient or "") for one in stored]
-    keys = [
-        ("patient", name) if name else ("study", one.attributes.study or f"{one.archive}/{one.uri}")
-        for name, one in zip(named, stored, strict=True)
-    ]
+        named = [""] * len(stored)
+    keys = [("named", name) if name else _known_as(one) for name, one in zip(named, stored, strict=True)]
     codes: dict[tuple[str, str], int] = {}
     patients = np.array([codes.setdefault(key, len(codes)) for key in keys], np.int64)
-    unknown = sum(not name for name in named)
+    unknown = sum(kind in ("study", "file") for kind, _ in keys)
     if not unknown:
         return patients, ()
     return patients, (
         f"{unknown} of {len(named)} images are of an unknown patient, and each study or file counts as one: "
-        "intervals may be too narrow; add a column patient to the table, or pass --patient",
+        "figures may look surer than they are; fill a column patient of the table, or pass --patient",
     )
+
+
+def _known_as(image: Instance) -> tuple[str, str]:
+    """Return what tells an image's patient in the gallery, or comes nearest to that."""
+    if image.attributes.patient:
+        return "patient", image.attributes.patient
+    if image.attributes.study:
+        return "study", image.attributes.study
+    return "file", f"{image.archive}/{image.uri}"
 
 
 def _found_in_paths(uris: Sequence[str], pattern: str) -> list[str]:

@@ -68,7 +68,8 @@ def read_truth(path: str | Path) -> TruthTable:
     delimiter = next((d for d in DELIMITERS if set(KEYS) & set(_header(first, d))), None)
     if delimiter is None:
         raise InvalidTruth(
-            f"{path}, line 1: no column named path or instance; name the columns in the first line"
+            f"{path}, line 1: no column named path or instance, but {listed(_header(first, ','))}; name the "
+            "columns in the first line, with commas, semicolons or tabs between them"
         )
     header = _header(first, delimiter)
     for name in header:

@@ -49,6 +49,8 @@ def _naming_column(table: TruthTable, labels: Sequence[str]) -> str | None:
     others = [name for name in table.columns if name not in OWN_COLUMNS]
     words = {name: {plain(cell) for cell in table.cells(name) if cell} for name in others}
     naming = [name for name in others if words[name] and words[name] <= known]
+    # A single word that is none of the labels is told with its line, when the column is read.
+    naming = naming or [name for name in others if words[name] & known]
     if len(naming) == 1:
         return naming[0]
     raise InvalidTruth(
@@ -98,7 +100,10 @@ def _yes_no(table: TruthTable, column: str) -> np.ndarray:
 
 
 def label_columns(table: TruthTable) -> tuple[str, ...]:
-    """Return the columns that say of a label whether it is there: nothing but words for yes and no."""
+    """Return the columns that say of a label whether it is there: most of their words are yes and no.
+
+    What else is in them is a mistake, and told with its line when they are read.
+    """
     return tuple(name for name in table.columns if name not in OWN_COLUMNS and _is_yes_no(table, name))
 
 
@@ -109,8 +114,8 @@ def count_uncertain(table: TruthTable, labels: Sequence[str]) -> int:
 
 
 def _is_yes_no(table: TruthTable, column: str) -> bool:
-    words = {_word(cell) for cell in table.cells(column)} - {""}
-    return bool(words) and words <= {*PRESENT, *ABSENT, *UNCERTAIN}
+    words = [_word(cell) for cell in table.cells(column) if cell]
+    return 2 * sum(word in {*PRESENT, *ABSENT, *UNCERTAIN} for word in words) > len(words)
 
 
 def _word(cell: str) -> str:
