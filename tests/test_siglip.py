@@ -297,4 +297,7 @@ def test_a_picture_alone_and_among_others_has_one_embedding() -> None:
 
     alone = np.concatenate([encoder.embed_images([picture]) for picture in pictures(5)])
 
-    assert np.abs(alone - encoder.embed_images(pictures(5))).max() < 1e-6
+    together = encoder.embed_images(pictures(5))
+    assert np.abs(alone - together).max() < 1e-6
+    for count in range(2, 5):
+        assert np.abs(encoder.embed_images(pictures(count)) - together[:count]).max() < 1e-6
