@@ -57,12 +57,13 @@ class LabelColumn:
     """What a column of decisions is about.
 
     label_set: its name, and digest that of its labels and prompts. label: None where the column holds the one
-    of exclusive labels that was chosen.
+    of exclusive labels that was chosen. calibration: the digest of the one that decided, None without.
     """
 
     label_set: str
     digest: str
     label: str | None
+    calibration: str | None = None
 
 
 REJECTED_SCHEMA = pa.schema(
@@ -94,6 +95,9 @@ def images_schema(dim: int) -> pa.Schema:
 _OWN_COLUMNS = frozenset(images_schema(1).names)
 # A hit is printed with these beside its instance's columns.
 _HIT_COLUMNS = frozenset({"rank", "score", "relevance", "count", "query", "query_text"})
+OWN_COLUMNS = _OWN_COLUMNS | _HIT_COLUMNS
+"""Names that no table and no label set can give a column."""
+
 _EXACT = 2**53
 
 
@@ -164,7 +168,7 @@ def check_sidecar_name(name: str) -> None:
     Names that begin with "_" are the store's own: one such column makes its table unreadable. A dot means a
     part of a column there, and quotes could not be written in a filter.
     """
-    if name.lower() in _OWN_COLUMNS | _HIT_COLUMNS:
+    if name.lower() in OWN_COLUMNS:
         raise InvalidMetadata(f"column {name!r}: every gallery has one of its own; rename the table's")
     if not name or name != name.strip() or name[0] == "_" or not name.isprintable() or set(name) & set('."`'):
         raise InvalidMetadata(
@@ -183,16 +187,17 @@ def label_columns_note(columns: Mapping[str, LabelColumn]) -> str:
     return json.dumps({name: asdict(column) for name, column in columns.items()}, sort_keys=True)
 
 
-def missing_label_columns(columns: Iterable[str], made: Iterable[str], schema: pa.Schema) -> list[pa.Field]:
+def missing_label_columns(
+    columns: Mapping[str, LabelColumn], made: Mapping[str, LabelColumn], schema: pa.Schema
+) -> list[pa.Field]:
     """Return those of the columns for decisions that `schema` lacks.
 
     made: those that hold decisions already. Raises InvalidMetadata for a name that cannot be stored, or that
-    a column has which something else made.
+    a column has which something else made, or another label set.
     """
-    made = set(made)
     stored = {name.lower(): name for name in schema.names}
     missing = []
-    for name in columns:
+    for name, column in columns.items():
         check_sidecar_name(name)
         if name not in schema.names:
             if name.lower() in stored:
@@ -200,6 +205,11 @@ def missing_label_columns(columns: Iterable[str], made: Iterable[str], schema: p
             missing.append(pa.field(name, pa.string()))
         elif name not in made:
             raise InvalidMetadata(f"column {name!r}: a table gave the gallery one of that name")
+        elif (made[name].label_set, made[name].label) != (column.label_set, column.label):
+            about = f" about {made[name].label!r}" if made[name].label else ""
+            raise InvalidMetadata(
+                f"column {name!r}: holds what the label set {made[name].label_set!r} decided{about}"
+            )
     return missing
 
 

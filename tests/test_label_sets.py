@@ -72,6 +72,9 @@ def test_exclusive_labels_are_lists_of_prompts_or_have_thresholds_or_are_plain_n
         Label("a", ("x", "an image of x", "y", "an image of y")),
         Label("b", ("z", "an image of z"), threshold=1.0),
     )
+    assert parse_label_set("mode: exclusive\nlabels: {a: x, b: y}\n", "a", "a").labels[0] == Label(
+        "a", ("x",)
+    )
     plain = parse_label_set("mode: exclusive\nlabels: [acne, eczema]\n", "a.yaml", "own")
     assert plain.labels == (Label("acne", ("acne",)), Label("eczema", ("eczema",)))
 
@@ -118,7 +121,7 @@ OPTIONS = "mode: exclusive\nlabels:\n  a: [x]\n  b: [y]\n"
             "mode: exclusive\nlabels:\n  a:\n    - x\n    - X\n  b: [y]\n",
             "line 5: the prompts of 'a': 'X' stands there twi",
         ),
-        ("mode: exclusive\nlabels:\n  a: [x]\n  b: [x]\n", "'x' stands for 'a' and 'b'"),
+        ("mode: exclusive\nlabels:\n  a: [x]\n  b: [x]\n", "line 4: 'x' stands for 'a' and 'b'"),
         (
             "mode: findings\nlabels:\n  a: {present: [x], absent: [x]}\n",
             "line 3: 'x' is present and absent of 'a'",
@@ -159,7 +162,11 @@ OPTIONS = "mode: exclusive\nlabels:\n  a: [x]\n  b: [y]\n"
         (GOOD + "templates: {presence: ['{}']}\n", "line 4: templates has no presence; write present"),
         (GOOD.replace("[y]", "[y], thresh: 1"), "line 3: the label 'a' has no thresh; write threshold"),
         ("mode: exclusive\nlabels: [a, " + "b" * 101 + "]\n", "line 2: a name of more than 100"),
-        ('mode: exclusive\nlabels: [a, "b\\u0007"]\n', "line 2: a name of more than 100 or unprintable"),
+        (
+            'mode: exclusive\nlabels: [a, "b\\u0007"]\n',
+            "line 2: a name with characters that cannot be printed",
+        ),
+        ("mode: exclusive\nlabels: [a, Abstain]\n", "line 2: abstain is the word for images left undecided"),
         (OPTIONS + "notes: {a: b}\n", "line 5: notes: text is missing"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from checkpoints import make_checkpoint
 from command_line import gradient
 from galleries import gallery_of, instance, unit
-from labelled import classifier, random_gallery, random_labeller
+from labelled import calibration, classifier, random_gallery, random_labeller
 
 from indexer.pipeline import index_archives
 from medsiglip_search.backup import back_up
@@ -112,17 +112,42 @@ def test_the_chosen_one_of_exclusive_labels_is_one_column(tmp_path):
 
 
 def test_names_of_columns_need_no_quotes(tmp_path):
-    names = columns_of(
-        classifier(np.eye(3), ["Pleural Effusion", "O/E - ecchymoses", "3 Ödeme"], name="CheXpert 13")
-    )
+    chest = classifier(np.eye(3), ["Pleural Effusion", "O/E - ecchymoses", "3 Ödeme"], name="CheXpert 13")
+    names = columns_of(Labeller(chest))
     assert list(names) == [
         "chexpert_13_pleural_effusion",
         "chexpert_13_o_e_ecchymoses",
         "chexpert_13_label_3_odeme",
     ]
-    assert list(columns_of(classifier(np.eye(1), ["a"]), prefix="Mine!")) == ["mine_a"]
+    assert list(columns_of(Labeller(classifier(np.eye(1), ["a"])), prefix="Mine!")) == ["mine_a"]
     with pytest.raises(InvalidLabelSet, match="would both be stored as column demo_findings_a_b"):
-        columns_of(classifier(np.eye(2), ["a b", "a/b"]))
+        columns_of(Labeller(classifier(np.eye(2), ["a b", "a/b"])))
+
+
+def test_a_set_named_as_a_column_of_every_gallery_or_a_word_of_sql_gets_another_name():
+    for name in ("modality", "select", "score"):
+        named = classifier(np.eye(2), ["a", "b"], "exclusive", name=name)
+        assert list(columns_of(Labeller(named))) == [f"{name}_label"]
+
+
+def test_columns_of_another_set_are_left_alone(gallery):
+    store(gallery, random_labeller())
+    expected = stored(gallery)
+    other = Labeller(classifier(np.eye(2, 8), ["a", "b"], "exclusive", name="demo findings label 0"))
+    with pytest.raises(InvalidMetadata, match=r"holds what the label set 'demo findings' decided about"):
+        store(gallery, other)
+    assert stored(Gallery.open(gallery.path)) == expected
+
+
+def test_a_column_does_not_hold_decisions_of_two_kinds(gallery):
+    store(gallery, random_labeller())
+    fitted = Labeller(random_labeller().classifier, calibration({}))
+    reworded = random_labeller(digest="ee" * 32)
+    for other in (fitted, reworded):
+        with pytest.raises(InvalidMetadata, match=r"would hold both\. Leave --where out"):
+            store(gallery, other, where="image_id < 10")
+    assert store(gallery, reworded) == list(LABELS)
+    assert store(gallery, reworded, where="image_id < 10") == list(LABELS)
 
 
 def test_columns_that_a_table_made_are_left_alone(tmp_path):

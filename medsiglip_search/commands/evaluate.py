@@ -100,6 +100,12 @@ def evaluate(
     from medsiglip_search.evaluate.table import TITLES, cells
     from medsiglip_search.truth import read_truth
 
+    for what, given in (
+        ("gallery", [str(one.resolve()) for one in galleries]),
+        ("source of --labels", labels or []),
+    ):
+        if len(set(given)) < len(given):
+            raise InvalidQuery(f"the same {what} is given twice; give each once")
     table = read_truth(truth)
     joining = Joining(column, patient, where)
     comparison = compare(galleries, table, labels or (), calibration or (), joining, _loader(encoder, device))
@@ -117,6 +123,9 @@ def evaluate(
             print_lines([*([""] if number else []), TITLES[what]])
             print_cells(table_cells)
     _say(evaluation)
+    undefined = {f"{row.label}: {row.undefined}" for row in rows(evaluation) if row.undefined}
+    for reason in sorted(undefined):
+        note(f"Undefined: {reason}")
     if out is None and not as_json:
         note("For a page with plots, and all of this as JSON, pass --out FOLDER.")
 

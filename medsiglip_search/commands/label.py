@@ -83,7 +83,7 @@ def label(
         # Held from the first on, so that what is stored is what was written and printed.
         writer = stack.enter_context(opened.writer()) if write_back else None
         if writer is not None:
-            storing.require_columns(opened, classifier, prefix)
+            storing.require_columns(opened, labeller, prefix, where)
         task = Task(opened, labeller, where, group_by, pool)
         totals = summary.Summary(task.labels)
         _label(task, totals, out, overwrite, as_json)

@@ -154,7 +154,10 @@ def _open_labels(
     # A name is that of one source.
     names = {(one.name, one.source) for own in opened for one in own}
     shared = {name for name, source in names if sum(name == other for other, _ in names) > 1}
-    return [[replace(one, name=one.source) if one.name in shared else one for one in own] for own in opened]
+    return [
+        [replace(one, name=_short(one.source)) if one.name in shared else one for one in own]
+        for own in opened
+    ]
 
 
 def _calibrated(

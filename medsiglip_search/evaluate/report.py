@@ -51,14 +51,23 @@ def rows(evaluation: Evaluation) -> list[Row]:
     """Return all figures, gallery by gallery, source by source."""
     made: list[Row] = []
     first: dict[tuple[What, str | None], Row] = {}
-    for side in evaluation.sides:
-        for row in _rows_of(side):
-            other = first.setdefault((row.what, row.label), row)
-            if other is not row:
-                less = {name: own.minus(other.figures[name]) for name, own in row.figures.items()}
-                row = replace(row, difference=less)
-            made.append(row)
+    found = [row for side in evaluation.sides for row in _rows_of(side)]
+    labels_of: dict[tuple[str, str | None, What], set[str]] = {}
+    for row in found:
+        labels_of.setdefault(_source(row), set()).add(row.label or "")
+    for row in found:
+        other = first.setdefault((row.what, row.label), row)
+        # Means over other labels say nothing of each other.
+        alike = row.label is not None or labels_of[_source(row)] == labels_of[_source(other)]
+        if other is not row and alike:
+            less = {name: own.minus(other.figures[name]) for name, own in row.figures.items()}
+            row = replace(row, difference=less)
+        made.append(row)
     return made
+
+
+def _source(row: Row) -> tuple[str, str | None, What]:
+    return row.gallery, row.labels, row.what
 
 
 def _rows_of(side: SideResult) -> Iterator[Row]:
@@ -118,7 +127,12 @@ def report_json(evaluation: Evaluation, joining: Joining) -> dict[str, Any]:
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "warnings": list(evaluation.warnings),
         "notes": list(evaluation.notes),
-        "truth": {"file": table.path.name, "sha256": table.digest, **asdict(joining)},
+        "truth": {
+            "file": table.path.name,
+            "sha256": table.digest,
+            **asdict(joining),
+            "unknown": list(evaluation.sides[0].side.truth.unknown),
+        },
         "images": evaluation.images,
         "patients": evaluation.patients,
         "queries": evaluation.queries,

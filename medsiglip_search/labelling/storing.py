@@ -1,5 +1,6 @@
 """Decisions as columns of the gallery itself, so that images are filtered by them and found."""
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 
 from medsiglip_search.errors import InvalidLabelSet, InvalidMetadata
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.gallery_schema import LabelColumn, missing_label_columns
+from medsiglip_search.gallery_schema import OWN_COLUMNS, LabelColumn, missing_label_columns
 from medsiglip_search.gallery_table import ADDRESS
 from medsiglip_search.gallery_writer import GalleryWriter
 from medsiglip_search.labelling.run import labelled_blocks
@@ -18,17 +19,66 @@ from medsiglip_search.labels.classifier import Classifier
 from medsiglip_search.labels.labeller import ABSTAIN, DECISIONS, PRESENT, Labelled, Labeller
 from medsiglip_search.transfer import Progress, silent
 
+RESERVED = frozenset(
+    {
+        "all",
+        "and",
+        "any",
+        "as",
+        "asc",
+        "between",
+        "by",
+        "case",
+        "cast",
+        "desc",
+        "distinct",
+        "else",
+        "end",
+        "exists",
+        "false",
+        "from",
+        "group",
+        "having",
+        "in",
+        "is",
+        "join",
+        "like",
+        "limit",
+        "not",
+        "null",
+        "offset",
+        "on",
+        "or",
+        "order",
+        "select",
+        "some",
+        "table",
+        "then",
+        "true",
+        "union",
+        "using",
+        "when",
+        "where",
+        "with",
+    }
+)
+"""Words of SQL, which a filter would not take for a column."""
 
-def columns_of(classifier: Classifier, prefix: str | None = None) -> dict[str, LabelColumn]:
-    """Return the columns that decisions of a classifier are stored in, in the order of its labels.
 
-    Findings have one each, `<set>_<label>`; exclusive labels one together, `<set>`; written so that a filter
-    can name them without quotes. prefix: instead of the set's name.
-    Raises InvalidLabelSet if two labels would have the same column.
+def columns_of(labeller: Labeller, prefix: str | None = None) -> dict[str, LabelColumn]:
+    """Return the columns that decisions of a labeller are stored in, in the order of its labels.
+
+    Findings have one each, `<set>_<label>`; exclusive labels one together, `<set>`, or `<set>_label` where
+    that is a word of its own; written so that a filter can name them without quotes. prefix: instead of the
+    set's name. Raises InvalidLabelSet if two labels would have the same column.
     """
+    classifier, fitted = labeller.classifier, None
+    if labeller.calibration is not None:
+        fitted = hashlib.sha256(repr(labeller.calibration).encode()).hexdigest()
     first = slug(prefix if prefix is not None else classifier.name)
     if classifier.mode == "exclusive":
-        return {first: LabelColumn(classifier.name, classifier.digest, None)}
+        name = f"{first}_label" if first in RESERVED or first in OWN_COLUMNS else first
+        return {name: LabelColumn(classifier.name, classifier.digest, None, fitted)}
     columns: dict[str, LabelColumn] = {}
     for label in classifier.labels:
         name = f"{first}_{slug(label, 'label')}"
@@ -37,7 +87,7 @@ def columns_of(classifier: Classifier, prefix: str | None = None) -> dict[str, L
                 f"{classifier.name}: {columns[name].label!r} and {label!r} would both be stored as column "
                 f"{name}; rename one of them"
             )
-        columns[name] = LabelColumn(classifier.name, classifier.digest, label)
+        columns[name] = LabelColumn(classifier.name, classifier.digest, label, fitted)
     return columns
 
 
@@ -48,15 +98,27 @@ def slug(text: str, empty: str = "labels") -> str:
     return found if found[:1].isalpha() else f"{empty}_{found}".rstrip("_")
 
 
-def require_columns(gallery: Gallery, classifier: Classifier, prefix: str | None) -> dict[str, LabelColumn]:
-    """Return `columns_of`, for which there must be room. Raises InvalidMetadata, InvalidLabelSet."""
-    columns = columns_of(classifier, prefix)
+def require_columns(
+    gallery: Gallery, labeller: Labeller, prefix: str | None, where: str | None
+) -> dict[str, LabelColumn]:
+    """Return `columns_of`, for which there must be room; for some images alone, in columns of the same kind.
+
+    Raises InvalidMetadata, InvalidLabelSet.
+    """
+    columns = columns_of(labeller, prefix)
+    made = gallery.label_columns()
     try:
-        missing_label_columns(columns, gallery.label_columns(), gallery.schema)
+        missing_label_columns(columns, made, gallery.schema)
     except InvalidMetadata as error:
         raise InvalidMetadata(
             f"{gallery.path}: decisions cannot be stored: {error}. Pass --prefix with another name"
         ) from None
+    other = [name for name, column in columns.items() if name in made and made[name] != column]
+    if where is not None and other:
+        raise InvalidMetadata(
+            f"{gallery.path}: column {other[0]!r} holds decisions by other prompts or another calibration, "
+            "and would hold both. Leave --where out, or pass --prefix with another name"
+        )
     return columns
 
 
@@ -76,7 +138,7 @@ def store_decisions(
     store; GalleryDamaged where values must be kept that are not as they were written.
     """
     gallery = writer.gallery
-    columns = require_columns(gallery, labeller.classifier, prefix)
+    columns = require_columns(gallery, labeller, prefix, where)
     chosen = None if where is None else gallery.select(where)
     if chosen is not None:
         gallery.require_sound()  # what stays is written anew with what is new

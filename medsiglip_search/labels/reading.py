@@ -90,7 +90,8 @@ class _Reader:
                     fields["absent"], "absent is for findings, and the mode is exclusive", "leave it out"
                 )
             shared = self._texts(fields["absent"], "absent")
-        labels = []
+        labels: list[Label] = []
+        said: dict[str, str] = {}
         for written, node in self._labels(fields["labels"], mode):
             label = self._label(written, node, mode)
             labels.append(
@@ -102,8 +103,8 @@ class _Reader:
                 )
             )
             self._require_sense(written, labels[-1], mode)
-        if mode == "exclusive":
-            self._require_distinct(fields["labels"], labels)
+            if mode == "exclusive":
+                self._require_distinct(written, labels[-1], said)
         source, notes = (self._text(fields[key], key) if key in fields else "" for key in ("source", "notes"))
         return LabelSet(name, mode, tuple(labels), source, notes)
 
@@ -112,7 +113,8 @@ class _Reader:
         name = self._name(key)
         if node is None:
             return Label(name, (name,))
-        if isinstance(node, yaml.SequenceNode) and mode == "exclusive":
+        is_text = isinstance(node, yaml.SequenceNode) or node.tag == _TEXT
+        if is_text and mode == "exclusive":
             return Label(name, self._texts(node, f"the prompts of {name!r}"))
         if not isinstance(node, yaml.MappingNode):
             below = "present and absent" if mode == "findings" else "them"
@@ -176,16 +178,17 @@ class _Reader:
                 key, f"{sorted(both)[0]!r} is present and absent of {label.name!r}", "leave one out"
             )
 
-    def _require_distinct(self, node: yaml.Node, labels: Sequence[Label]) -> None:
-        said: dict[str, str] = {}
-        for label in labels:
-            for prompt in map(_plain, label.prompts):
-                if said.setdefault(prompt, label.name) != label.name:
-                    raise self._error(
-                        node,
-                        f"{prompt!r} stands for {said[prompt]!r} and {label.name!r}, and one alone is true",
-                        "leave one out",
-                    )
+    def _require_distinct(self, written: yaml.Node, label: Label, said: dict[str, str]) -> None:
+        """Raise unless a label differs from those before it; said: whose prompt each is."""
+        if _plain(label.name) == "abstain":
+            raise self._error(written, "abstain is the word for images left undecided", "rename the label")
+        for prompt in map(_plain, label.prompts):
+            if said.setdefault(prompt, label.name) != label.name:
+                raise self._error(
+                    written,
+                    f"{prompt!r} stands for {said[prompt]!r} and {label.name!r}, and one alone is true",
+                    "leave one out",
+                )
 
     def _templates(
         self, node: yaml.Node | None, mode: Mode
@@ -226,8 +229,10 @@ class _Reader:
 
     def _name(self, node: yaml.Node) -> str:
         name = self._text(node, "a name")
-        if len(name) > MAX_NAME or not name.isprintable():
-            raise self._error(node, f"a name of more than {MAX_NAME} or unprintable characters", "shorten it")
+        if len(name) > MAX_NAME:
+            raise self._error(node, f"a name of more than {MAX_NAME} characters", "shorten it")
+        if not name.isprintable():
+            raise self._error(node, "a name with characters that cannot be printed", "take them out")
         return name
 
     def _threshold(self, node: yaml.Node) -> float:
