@@ -154,10 +154,9 @@ def _open_labels(
     # A name is that of one source.
     names = {(one.name, one.source) for own in opened for one in own}
     shared = {name for name, source in names if sum(name == other for other, _ in names) > 1}
-    return [
-        [replace(one, name=_short(one.source)) if one.name in shared else one for one in own]
-        for own in opened
-    ]
+    files = {source: Path(source).name for name, source in names if name in shared}
+    told = files if len(set(files.values())) == len(files) else {source: source for source in files}
+    return [[replace(one, name=told.get(one.source, one.name)) for one in own] for own in opened]
 
 
 def _calibrated(
