@@ -1,5 +1,6 @@
 """Label sets in YAML: what a good one becomes, and the line of each mistake in a bad one."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,8 @@ CHEXPERT = [
     "Cardiomegaly",
     "Lung Opacity",
     "Lung Lesion",
-    "Consolidation",
     "Edema",
+    "Consolidation",
     "Pneumonia",
     "Atelectasis",
     "Pneumothorax",
@@ -93,8 +94,14 @@ OPTIONS = "mode: exclusive\nlabels:\n  a: [x]\n  b: [y]\n"
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        ("", "a.yaml: empty"),
-        ("mode: [", "a.yaml, line 1: no YAML"),
+        ("", "empty; write mode and labels"),
+        ("mode: findings\nlabels: [", "line 2: no YAML"),
+        ("mode: findings\nlabels:\n  a: \a\n", "line 3: no YAML: special characters are not allowed"),
+        (OPTIONS + 'notes: "\\UFFFFFFFF"\n', "line 5: no YAML"),
+        (OPTIONS + 'notes: "\\U00110000"\n', "line 5: no YAML"),
+        ("%YAML 1." + "9" * 5000 + "\n---\n" + OPTIONS, "line 1: no YAML"),
+        (OPTIONS + "---\n" + OPTIONS, "line 5: no YAML: but found another document"),
+        (OPTIONS.replace("[x]", '["\\ud800"]'), "line 3: the prompts of 'a': half a character"),
         ("- a\n", "line 1: a label set is a mapping"),
         ("mode: !!python/object:os.system {}\nlabels: [a, b]\n", "line 1: no mode"),
         ("mode: findings\nlabel: {}\n", "line 2: a label set has no label; write labels"),
@@ -106,6 +113,14 @@ OPTIONS = "mode: exclusive\nlabels:\n  a: [x]\n  b: [y]\n"
         ("mode: findings\nlabels: [a, b]\n", "line 2: labels is of another kind"),
         ("mode: findings\nlabels:\n  a: {absent: [y]}\n", "line 3: 'a' has no prompts; add `present:`"),
         ("mode: findings\nlabels:\n  a: {present: [], absent: [y]}\n", "line 3: present of 'a': no text"),
+        (
+            "mode: findings\nlabels:\n  a:\n    present:\n    absent: [y]\n",
+            "line 4: present of 'a': nothing is written",
+        ),
+        (
+            "mode: findings\nlabels:\n  a:\n    present: [x]\n    absent: [y, null]\n",
+            "line 5: absent of 'a': nothing is written",
+        ),
         ("mode: findings\nlabels:\n  a:\n", "line 3: 'a' has no prompts; write present and absent under it"),
         ("mode: exclusive\nlabels:\n  a: []\n  b: [y]\n", "line 3: the prompts of 'a': no text"),
         ("mode: exclusive\nlabels:\n  a:\n  b: [y]\n", "line 3: 'a' has no prompts; write them under it"),
@@ -132,7 +147,7 @@ OPTIONS = "mode: exclusive\nlabels:\n  a: [x]\n  b: [y]\n"
         ),
         (
             "mode: exclusive\nlabels:\n  1: [x]\n  b: [y]\n",
-            'line 3: a name: YAML takes 1 for .*; quote it: "1"',
+            'line 3: a name: YAML takes 1 for another thing than text; quote it: "1"',
         ),
         ("mode: exclusive\nlabels: [a, on]\n", "line 2: a name: YAML takes on for another thing than text"),
         ("mode: exclusive\nlabels: [a, ' ']\n", "line 2: a name: an empty text"),
@@ -157,8 +172,8 @@ OPTIONS = "mode: exclusive\nlabels:\n  a: [x]\n  b: [y]\n"
         (OPTIONS.replace("[x]", "{present: [x]}"), "line 3: present belongs to a set of another mode"),
         (OPTIONS + "absent: [z]\n", "line 5: absent is for findings, and the mode is exclusive"),
         (OPTIONS + "templates: [an image]\n", "line 5: the template 'an image' has not just one {}"),
-        (OPTIONS + "templates: ['{} {}']\n", "has not just one {}"),
-        (OPTIONS + "templates: ['{} {x}']\n", "has not just one {}"),
+        (OPTIONS + "templates: ['{} {}']\n", "line 5: the template '{} {}' has not just one {}"),
+        (OPTIONS + "templates: ['{} {x}']\n", "line 5: the template '{} {x}' has not just one {}"),
         (GOOD + "templates: {presence: ['{}']}\n", "line 4: templates has no presence; write present"),
         (GOOD.replace("[y]", "[y], thresh: 1"), "line 3: the label 'a' has no thresh; write threshold"),
         ("mode: exclusive\nlabels: [a, " + "b" * 101 + "]\n", "line 2: a name of more than 100"),
@@ -171,7 +186,8 @@ OPTIONS = "mode: exclusive\nlabels:\n  a: [x]\n  b: [y]\n"
     ],
 )
 def test_mistakes_are_told_with_their_line(written: str, message: str) -> None:
-    with pytest.raises(InvalidLabelSet, match=message.replace("{}", r"\{\}")):
+    place = "a.yaml, " if message.startswith("line") else "a.yaml: "
+    with pytest.raises(InvalidLabelSet, match="^" + re.escape(place + message)):
         parse_label_set(written, "a.yaml", "a")
 
 
@@ -202,6 +218,17 @@ def test_files_are_read_and_those_that_cannot_be_are_told_of(tmp_path: Path) -> 
         read_label_set(path)
     with pytest.raises(InvalidLabelSet, match="cannot be read: is a directory"):
         read_label_set(tmp_path)
+
+
+def test_a_shipped_name_is_no_file_s_or_folder_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("modality").mkdir()
+    Path("body-part").write_text(OPTIONS, "utf-8")
+    Path("own").write_text(OPTIONS, "utf-8")
+    assert open_label_set("modality") == shipped_label_set("modality")
+    assert open_label_set("body-part") == shipped_label_set("body-part")
+    assert [label.name for label in open_label_set("./body-part").labels] == ["a", "b"]
+    assert open_label_set("own").name == "own"
 
 
 @pytest.mark.parametrize("name", shipped_names())

@@ -1,6 +1,7 @@
 """What label sets come to: one matrix, scores and probabilities."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,6 +82,14 @@ def test_probabilities_of_findings_are_those_of_present_against_absent() -> None
     )
     two = np.exp(10 * cosines[0, :2])
     assert classifier.probabilities(scores)[0, 0] == pytest.approx(two[0] / two.sum(), rel=1e-5)
+
+
+def test_a_bias_is_added_to_the_scores_of_each_label() -> None:
+    classifier = replace(zero_shot(FINDINGS, Compass()), bias=np.array([0.25, -0.5], np.float32))
+    scores = classifier.scores(np.array([[0.0, 1.0], [0.0, -1.0]], np.float16))
+    assert scores == pytest.approx(np.array([[UPWARDS[1] + 0.25, -1.5], [0.25 - UPWARDS[1], 0.5]]), abs=1e-6)
+    expected = 1 / (1 + np.exp(-10 * scores))
+    assert classifier.probabilities(scores) == pytest.approx(expected, rel=1e-5)
 
 
 def test_extreme_scores_have_probabilities_too() -> None:

@@ -25,7 +25,8 @@ def labels(
     as_json: AsJson = False,
 ) -> None:
     """List the label sets that come along, or show one; a file of your own is checked by that."""
-    from medsiglip_search.labels.opening import open_label_set
+    from medsiglip_search.labels.opening import names_file, open_label_set
+    from medsiglip_search.labels.probe import SUFFIX
     from medsiglip_search.labels.shipped import shipped_label_set, shipped_names, shipped_text
 
     if label_set is None:
@@ -38,11 +39,13 @@ def labels(
         header = ("label set", "mode", "labels", "source")
         print_cells([header, *((one.name, one.mode, str(len(one.labels)), one.source) for one in sets)])
         return
+    path = Path(label_set)
+    if path.suffix.lower() == SUFFIX:
+        raise InvalidQuery(f"{path}: a probe, which has no prompts to show; label and evaluate take it")
     opened = open_label_set(label_set)
     if as_yaml:
-        path = Path(label_set)
-        text = path.read_text("utf-8-sig") if path.exists() else shipped_text(label_set)
-        print_lines(text.splitlines())
+        text = path.read_text("utf-8-sig") if names_file(label_set) else shipped_text(label_set)
+        print_lines([text.removesuffix("\n")])
     elif as_json:
         print_json([opened.as_dict()])
     else:

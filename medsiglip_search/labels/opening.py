@@ -10,14 +10,23 @@ from medsiglip_search.labels import LabelSet
 from medsiglip_search.labels.classifier import Classifier, zero_shot
 from medsiglip_search.labels.probe import SUFFIX, load_probe
 from medsiglip_search.labels.reading import read_label_set
-from medsiglip_search.labels.shipped import shipped_label_set
+from medsiglip_search.labels.shipped import shipped_label_set, shipped_names
 
 
 def open_label_set(name: str | os.PathLike[str]) -> LabelSet:
     """Return the label set of a YAML file, or the shipped one of this name. Raises InvalidLabelSet."""
+    return read_label_set(name) if names_file(name) else shipped_label_set(str(name))
+
+
+def names_file(name: str | os.PathLike[str]) -> bool:
+    """Tell whether this names a YAML file rather than a shipped set.
+
+    A file or folder that is called as a shipped set is meant with its path alone: ./modality.
+    """
     path = Path(name)
-    is_file = path.suffix.lower() in (".yaml", ".yml") or path.exists()
-    return read_label_set(path) if is_file else shipped_label_set(str(name))
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return True
+    return str(name) not in shipped_names() and path.exists()
 
 
 def open_classifier(

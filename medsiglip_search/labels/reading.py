@@ -55,14 +55,23 @@ def parse_label_set(text: str, place: str, name: str) -> LabelSet:
 
     place: what errors call it. name: of the set, unless the text says another. Raises InvalidLabelSet.
     """
+    return _Reader(place).label_set(_composed(text, place), name)
+
+
+def _composed(text: str, place: str) -> yaml.Node | None:
+    """Return the nodes of a YAML text, None if it has none. Raises InvalidLabelSet."""
+    loader: yaml.SafeLoader | None = None
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = yaml.SafeLoader(text)
+        return loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InvalidLabelSet(f"{place}{line}: no YAML: {error.problem}; correct it") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InvalidLabelSet(f"{place}: no YAML: {' '.join(str(error).split())[:200]}; correct it") from None
-    return _Reader(place).label_set(root, name)
+        line, problem = error.problem_mark.line if error.problem_mark else 0, error.problem
+    except yaml.reader.ReaderError as error:
+        line, problem = text.count("\n", 0, error.position), error.reason
+    # PyYAML lets through what Python says of "\UFFFFFFFF" and of a version of thousands of digits.
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
+        line, problem = loader.line if loader else 0, " ".join(str(error).split())[:200]
+    raise InvalidLabelSet(f"{place}, line {line + 1}: no YAML: {problem}; correct it")
 
 
 class _Reader:
@@ -271,6 +280,8 @@ class _Reader:
         text = " ".join(node.value.split())
         if not text:
             raise self._error(node, f"{what}: an empty text", "write some, or leave it out")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise self._error(node, f"{what}: half a character", "write the character itself")
         return text
 
     def _fields(self, node: yaml.Node, known: Sequence[str], what: str) -> dict[str, yaml.Node]:

@@ -139,4 +139,6 @@ def test_the_shipped_sets_are_listed_and_shown(run: Run, tmp_path: Path) -> None
     assert "'no pneumothorax' is present and absent of 'Pneumothorax'" in one_error(run("labels", own))
     (said,) = run("labels", "diabetic-retinopathy-5", "--json").json
     assert said["labels"][0]["prompts"] == ["diabetic retinopathy severity: none."]
+    assert "--yaml prints one set; name it" in one_error(run("labels", "--yaml"))
+    assert "a probe, which has no prompts to show" in one_error(run("labels", tmp_path / "own.safetensors"))
     assert json.dumps(said)
