@@ -242,10 +242,42 @@ def test_every_shipped_set_says_where_its_prompts_come_from(name: str) -> None:
 
 
 def test_the_shipped_sets_are_there() -> None:
-    assert {"chexpert-13", "diabetic-retinopathy-5", "skin-conditions-79", "histology-tissue-16"} <= set(
-        shipped_names()
-    )
-    assert {"modality", "body-part", "image-quality", "demo-findings"} <= set(shipped_names())
+    assert set(shipped_names()) == {
+        "chexpert-13",
+        "diabetic-retinopathy-5",
+        "skin-conditions-79",
+        "histology-tissue-16",
+        "tcga-study-types-10",
+        "invasive-breast-cancer-3",
+        "breast-nuclear-pleomorphism-3",
+        "breast-tubule-formation-3",
+        "cervical-dysplasia-3",
+        "prostate-biopsy-4",
+        "prostatectomy-4",
+        "modality",
+        "body-part",
+        "image-quality",
+        "demo-findings",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "said"),
+    [
+        ("breast-nuclear-pleomorphism-3", ["NP1", "NP2", "NP3"], "score"),
+        ("breast-tubule-formation-3", ["TF1", "TF2", "TF3"], "tubule formation"),
+        ("prostate-biopsy-4", ["Benign", "GP3", "GP4", "GP5"], "Gleason pattern"),
+        ("prostatectomy-4", ["Benign", "GP3", "GP4", "GP5"], "Gleason pattern"),
+    ],
+)
+def test_each_grade_s_prompts_name_that_grade_and_no_other(name: str, labels: list[str], said: str) -> None:
+    found = shipped_label_set(name)
+    assert [label.name for label in found.labels] == labels
+    for label in found.labels:
+        assert len(label.prompts) == 5
+        named = {int(digit) for prompt in label.prompts for digit in re.findall(r"\d", prompt)}
+        assert named == (set() if label.name == "Benign" else {int(label.name[-1])})
+        assert any(said in prompt for prompt in label.prompts) == (label.name != "Benign")
 
 
 def test_chexpert_is_labelled_as_its_tables_are() -> None:
