@@ -25,7 +25,9 @@ TruthPath = Annotated[
 Column = Annotated[str | None, typer.Option(metavar="NAME", help="The column of TRUTH that names the label.")]
 PatientPattern = Annotated[
     str | None,
-    typer.Option(metavar="REGEX", help="What names the patient in a path; by default the table or the gallery does."),
+    typer.Option(
+        metavar="REGEX", help="What names the patient in a path; by default the table or the gallery does."
+    ),
 ]
 SkipScarce = Annotated[
     bool, typer.Option("--skip-scarce", help="Leave labels out that there are too few images of.")
