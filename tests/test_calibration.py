@@ -210,6 +210,38 @@ def test_files_that_are_no_calibration_are_refused(tmp_path, content):
         read_calibration(tmp_path / "x.json", classifier_of(*LABELS), meta())
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda said: said["findings"].update(c=said["findings"]["a"]), "has labels that by-hand has not: c"),
+        (lambda said: said.update(findings=None), "damaged"),
+        (lambda said: said["findings"]["a"].update(threshold=7), "damaged"),
+        (lambda said: said["findings"]["a"].update(absent_below=-0.5), "damaged"),
+        (lambda said: said["findings"]["a"].update(slope=float("nan")), "holds no calibration"),
+        (lambda said: said["findings"]["a"].update(intercept=float("inf")), "holds no calibration"),
+    ],
+)
+def test_a_calibration_that_would_decide_otherwise_than_it_was_fitted_is_refused(written, change, message):
+    said = json.loads(written.read_text())
+    change(said)
+    written.write_text(json.dumps(said))
+    with pytest.raises(UnusableFile, match=message):
+        read_calibration(written, classifier_of(*LABELS), meta())
+
+
+@pytest.mark.parametrize("change", [{"temperature": None}, {"temperature": 0}, {"keep_from": -1}])
+def test_a_damaged_calibration_of_exclusive_labels_is_refused(tmp_path, change):
+    rng = np.random.default_rng(0)
+    truth = truth_of(np.eye(3, dtype=np.int8)[rng.integers(0, 3, 60)], ("x", "y", "z"))
+    classifier = classifier_of("x", "y", "z", mode="exclusive")
+    path = tmp_path / "x.calibration.json"
+    write_calibration(calibrate(classifier, meta(), rng.normal(size=(60, 3)), truth), path)
+    assert read_calibration(path, classifier, meta()).temperature is not None
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UnusableFile, match="damaged"):
+        read_calibration(path, classifier, meta())
+
+
 def test_missing_files_and_other_releases_are_told_of(written, tmp_path):
     with pytest.raises(UnusableFile, match="cannot be read: No such file"):
         read_calibration(tmp_path / "none.json", classifier_of(*LABELS), meta())

@@ -81,6 +81,65 @@ def test_few_shots_are_of_different_patients(examples):
     )
 
 
+def test_labels_take_turns_where_images_show_several(examples):
+    embeddings, _ = examples
+    # `rare` and `mid` are only ever seen with `wide`, of which no more than 16 images may be taken.
+    place = np.random.default_rng(0).random(600)
+    present = np.column_stack([place < 0.06, (place >= 0.06) & (place < 0.16), place < 0.3])
+    truth = truth_of(present, ("rare", "mid", "wide"), patients=np.arange(600) // 3)
+    probe = train_probe("own", "findings", meta(8), embeddings, truth, shots=16)
+    counts = probe.info.fitted_on.present
+    assert counts["wide"] == 16
+    assert all(counts[label] >= 5 for label in ("rare", "mid"))
+    assert np.isfinite(probe.weights).all()
+
+
+def test_few_shots_are_of_images_that_something_is_known_of(examples):
+    embeddings, truth = examples
+    present = truth.present.copy()
+    present[60:] = -1
+    info = train_probe("own", "findings", meta(8), embeddings, replace(truth, present=present), shots=16).info
+    of_known = truth.only(np.arange(60))
+    assert (
+        info.fitted_on.images
+        == train_probe("own", "findings", meta(8), embeddings[:60], of_known, shots=16).info.fitted_on.images
+    )
+
+
+def test_labels_that_no_image_to_train_on_shows_are_refused_or_left_out(examples):
+    embeddings, _ = examples
+    # A single shot of `wide` is taken by the first image of `rare`, so that `mid` has none left.
+    place = np.arange(600)
+    present = np.column_stack([place < 30, (place >= 30) & (place < 90), place < 200])
+    truth = truth_of(present, ("rare", "mid", "wide"), patients=place // 3)
+    with pytest.raises(
+        TooFewExamples, match=r"images to train on of 1 of 3 labels.*mid 0 with and 2 without.*more --shots"
+    ):
+        train_probe("own", "findings", meta(8), embeddings, truth, shots=1)
+    left = train_probe("own", "findings", meta(8), embeddings, truth, shots=1, skip_scarce=True)
+    assert left.info.labels == ("rare", "wide")
+    assert left.weights.shape == (2, 8)
+
+
+def test_images_of_one_patient_alone_leave_the_area_undefined(examples):
+    embeddings, truth = examples
+    two = replace(truth, labels=("a",), present=truth.present[:, :1], patients=np.arange(600) // 300)
+    probes = [
+        train_probe("own", "findings", meta(8), embeddings, two, shots=1, seed=seed) for seed in range(6)
+    ]
+    assert {probe.info.fitted_on.patients for probe in probes} == {1, 2}
+    assert all(probe.info.auc == {"a": None} for probe in probes)
+
+
+def test_a_patient_with_most_images_leaves_room_for_others():
+    embeddings = unit(np.random.default_rng(0).normal(size=(6000, 8)))
+    truth = truth_of(embeddings[:, :1] > 0.2, ("a",), patients=np.arange(6000) // 3500)
+    for seed in range(3):
+        (auc,) = train_probe("own", "findings", meta(8), embeddings, truth, seed=seed).info.auc.values()
+        assert auc is not None
+        assert auc > 0.99
+
+
 def test_unknown_cells_are_left_out_of_their_label_alone(examples):
     embeddings, truth = examples
     present = truth.present.copy()
@@ -175,6 +234,19 @@ def test_numbers_that_do_not_fit_are_refused(probe, tmp_path):
         write_probe(wrong, tmp_path / "own.safetensors")
         with pytest.raises(UnusableFile, match="damaged"):
             load_probe(tmp_path / "own.safetensors", meta(8))
+
+
+def test_a_flipped_bit_anywhere_is_refused(probe, tmp_path):
+    path = tmp_path / "own.safetensors"
+    write_probe(probe, path)
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for place, bit in enumerate(rng.integers(0, 8, len(content)).tolist()):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << bit
+        path.write_bytes(flipped)
+        with pytest.raises((UnusableFile, GalleryMismatch)):
+            load_probe(path, meta(8))
 
 
 def test_a_missing_file_is_told_of(tmp_path):

@@ -79,6 +79,6 @@ def probe(
     else:
         print_cells(terminal.probe_cells(rows))
     if left := [one for one in known.labels if one not in info.labels]:
-        note(f"Left out, for too few patients: {', '.join(left)}")
+        note(f"Left out, for too few patients or images: {', '.join(left)}")
     trained_on = f"{info.fitted_on.images} images of {terminal.counted(info.fitted_on.patients, 'patient')}"
     note(f"Trained on {trained_on}. Written to {out}. Next: {terminal.command('label', gallery)} {out}")

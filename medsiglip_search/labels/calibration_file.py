@@ -34,7 +34,7 @@ def read_calibration(path: Path, classifier: Classifier, meta: GalleryMeta) -> C
     was fitted on embeddings of another encoder or preprocessing.
     """
     try:
-        content = from_json(path.read_bytes())
+        content = from_json(path.read_bytes(), allow_inf_nan=False)
         version = content.pop("format_version")
         calibration = _CALIBRATION.validate_python(content) if version == FORMAT_VERSION else None
     except OSError as error:
@@ -55,10 +55,30 @@ def read_calibration(path: Path, classifier: Classifier, meta: GalleryMeta) -> C
             f"{path}: made for {calibration.classifier}, and {classifier.name} has other labels or prompts. "
             "Calibrate again"
         )
+    if strange := sorted(set(calibration.findings or ()) - set(classifier.labels)):
+        raise UnusableFile(
+            f"{path}: has labels that {classifier.name} has not: {', '.join(strange)}. Calibrate again"
+        )
+    if not _is_sound(calibration):
+        raise UnusableFile(f"{path}: damaged. Calibrate again")
     require_same_embeddings(
         path, calibration.encoder, calibration.weights_digest, calibration.spec == meta.spec, meta
     )
     return calibration
+
+
+def _is_sound(calibration: Calibration) -> bool:
+    """Tell whether it holds what its mode needs, and cuts that a probability can be compared with."""
+    if calibration.mode == "exclusive":
+        by, keep_from = calibration.temperature, calibration.keep_from
+        return by is not None and by > 0 and (keep_from is None or keep_from >= 0)
+    cuts = [
+        cut
+        for one in (calibration.findings or {}).values()
+        for cut in (one.threshold, one.present_from, one.absent_below)
+        if cut is not None
+    ]
+    return calibration.findings is not None and all(0 <= cut <= 1 for cut in cuts)
 
 
 def require_same_embeddings(

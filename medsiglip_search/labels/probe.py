@@ -76,13 +76,19 @@ class Probe:
 _INFO = TypeAdapter(ProbeInfo)
 
 
+def _digest(said: str, weights: np.ndarray, bias: np.ndarray) -> str:
+    """Return the SHA-256, in hex, of all that a file holds: its numbers have no other guard."""
+    return hashlib.sha256(said.encode() + weights.tobytes() + bias.tobytes()).hexdigest()
+
+
 def write_probe(probe: Probe, path: Path) -> None:
     """Write the file, whole or not at all. Raises UnusableFile if it cannot be written."""
     tensors = {
         "weights": np.ascontiguousarray(probe.weights, np.float32),
         "bias": probe.bias.astype(np.float32),
     }
-    content = save(tensors, metadata={"probe": _INFO.dump_json(probe.info).decode()})
+    said = _INFO.dump_json(probe.info).decode()
+    content = save(tensors, metadata={"probe": said, "sha256": _digest(said, **tensors)})
     try:
         write_file(path, content)
     except OSError as error:
@@ -99,7 +105,7 @@ def load_probe(path: Path, meta: GalleryMeta) -> Probe:
         with safe_open(path, "numpy") as file:
             said: Any = file.metadata() or {}
             weights, bias = file.get_tensor("weights"), file.get_tensor("bias")
-        info = _INFO.validate_json(said["probe"])
+        info, digest = _INFO.validate_json(said["probe"]), said["sha256"]
     except OSError as error:
         why = error.strerror or "no such file"
         raise UnusableFile(f"{path}: cannot be read: {why.lower()}. Name the file that probe wrote") from None
@@ -109,7 +115,8 @@ def load_probe(path: Path, meta: GalleryMeta) -> Probe:
         raise UnusableFile(f"{path}: of another release (format {info.format_version}). Train it again")
     sizes = weights.ndim == 2 and len(info.labels) == len(weights) and bias.shape == weights.shape[:1]
     numbers = weights.dtype == bias.dtype == np.float32
-    if not sizes or not numbers or not np.isfinite(weights).all() or not np.isfinite(bias).all():
+    finite = sizes and numbers and np.isfinite(weights).all() and np.isfinite(bias).all()
+    if not finite or digest != _digest(said["probe"], weights, bias):
         raise UnusableFile(f"{path}: damaged. Train it again")
     require_same_embeddings(path, info.encoder, info.weights_digest, info.spec == meta.spec, meta)
     return Probe(info, weights, bias)

@@ -50,7 +50,7 @@ def train_probe(
 
     embeddings: (N, D), of the truth's images. shots: of each label at most so many images are shown to it,
     and as many without any label; of as many patients as can be. skip_scarce: leave labels out that fewer
-    than two patients have, or lack. Raises TooFewExamples.
+    than two patients have, or lack, or that no image to train on has, or lacks. Raises TooFewExamples.
     """
     labels = _with_enough(truth, skip_scarce)
     present = truth.of(labels)
@@ -59,6 +59,9 @@ def train_probe(
         rows = rows[(present == 1).sum(axis=1) == 1]
     if shots is not None:
         rows = rows[_few(present[rows], truth.patients[rows], shots, np.random.default_rng(seed))]
+    advice = "Add some" if shots is None else "Ask for more --shots"
+    labels = _shown(labels, present[rows], truth, advice, skip_scarce)
+    present = truth.of(labels)
     examples = _Examples(embeddings[rows].astype(np.float32), present[rows], truth.patients[rows])
     strength, auc = _validated(examples, mode, labels, np.random.default_rng(seed))
     weights, bias = _fit(examples, mode, strength)
@@ -94,22 +97,43 @@ def _with_enough(truth: Truth, skip_scarce: bool) -> tuple[str, ...]:
     return with_enough(counts, (2, 2), "patients", truth.path, advice, skip_scarce)
 
 
+def _shown(
+    labels: Sequence[str], present: np.ndarray, truth: Truth, advice: str, skip_scarce: bool
+) -> tuple[str, ...]:
+    """Return the labels that some of the images to train on, (N, L), have, and some lack."""
+    counts = {
+        label: (int((known == 1).sum()), int((known == 0).sum()))
+        for label, known in zip(labels, present.T, strict=True)
+    }
+    advice = f"{advice}, or leave those labels out"
+    return with_enough(counts, (1, 1), "images to train on", truth.path, advice, skip_scarce)
+
+
 def _few(present: np.ndarray, patients: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
     """Return the rows of at most `shots` images with each label, and without any, of many patients.
 
-    Labels that fewest images have come first: an image that shows two counts for both.
+    An image that shows two labels counts for both. Labels take turns, those that fewest images have first:
+    of two that are only ever seen with a third one, the first would else use up what the third may have.
     """
-    kinds = np.column_stack([present == 1, ~(present == 1).any(axis=1)])
-    chosen: list[int] = []
+    without = (present == 0).any(axis=1) & ~(present == 1).any(axis=1)
+    kinds = np.column_stack([present == 1, without])
+    waiting = {
+        kind: iter(_of_different(np.flatnonzero(kinds[:, kind]), patients, rng).tolist())
+        for kind in np.argsort(kinds.sum(axis=0), kind="stable").tolist()
+    }
+    chosen: set[int] = set()
     counts = np.zeros(kinds.shape[1], np.int64)
-    for kind in np.argsort(kinds.sum(axis=0), kind="stable"):
-        for row in _of_different(np.flatnonzero(kinds[:, kind]), patients, rng):
-            if counts[kind] == shots:
-                break
-            if (counts[kinds[row]] < shots).all() and row not in chosen:
-                chosen.append(int(row))
+    while waiting:
+        for kind, rows in list(waiting.items()):
+            # What does not fit now never will: counts only grow.
+            fitting = (row for row in rows if row not in chosen and (counts[kinds[row]] < shots).all())
+            row = next(fitting, None) if counts[kind] < shots else None
+            if row is None:
+                del waiting[kind]
+            else:
+                chosen.add(row)
                 counts += kinds[row]
-    return np.sort(np.array(chosen, np.int64))
+    return np.array(sorted(chosen), np.int64)
 
 
 def _of_different(rows: np.ndarray, patients: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -128,6 +152,8 @@ def _validated(
     """Return the best strength, and each label's AUC on patients that were not shown, None if undefined."""
     examples = examples.only(_some_patients(examples.patients, MOST_TO_CHOOSE_BY, rng))
     folds = min(FOLDS, len(np.unique(examples.patients)))
+    if folds < 2:
+        return STRENGTHS[0], dict.fromkeys(labels)
     best, best_auc = STRENGTHS[0], np.full(len(labels), np.nan)
     for strength in STRENGTHS:
         logits = np.full(examples.present.shape, np.nan, np.float32)
@@ -147,10 +173,19 @@ def _validated(
 
 
 def _some_patients(patients: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    """Return which rows to take, (N,) bool: all images of as many patients as give `most`."""
-    named, counts = np.unique(patients, return_counts=True)
+    """Return which rows to take, (N,) bool: all images of as many patients as give `most`.
+
+    Of a patient with more than a fold's share of them, that share: the others are to come in, too.
+    """
+    named, codes, counts = np.unique(patients, return_inverse=True, return_counts=True)
     order = rng.permutation(len(named))
-    return np.isin(patients, named[order[np.cumsum(counts[order]) <= max(most, counts.max())]])
+    share = most // FOLDS
+    taken = np.zeros(len(patients), bool)
+    taken[np.isin(codes, order[np.cumsum(np.minimum(counts, share)[order]) <= most])] = True
+    for patient in np.flatnonzero(counts > share):
+        own = np.flatnonzero(codes == patient)
+        taken[rng.permutation(own)[share:]] = False
+    return taken
 
 
 def _auc(logits: np.ndarray, present: np.ndarray) -> float:
