@@ -6,6 +6,7 @@ The gallery is made in the folder once, and found again.
 """
 
 import argparse
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from benchmarks.timing import once, paired, seconds
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.labelling.output import write
 from medsiglip_search.labelling.run import labelled_blocks
+from medsiglip_search.labelling.storing import store_decisions
 from medsiglip_search.labelling.summary import Summary
 from medsiglip_search.labelling.task import Task
 from medsiglip_search.labels.classifier import Classifier
@@ -42,7 +44,11 @@ def main() -> None:
         folder = options.folder or Path(scratch)
         gallery = search_gallery(folder / f"rows-{options.rows}", options.rows)
         labeller = Labeller(_classifier(options.labels))
-        sections = (_product(gallery, labeller), _files(gallery, labeller, Path(scratch)))
+        sections = (
+            _product(gallery, labeller),
+            _files(gallery, labeller, Path(scratch)),
+            _columns(gallery, labeller, Path(scratch)),
+        )
         require_all(report(sections, ("torch", "pylance", "pyarrow", "scipy"), options.json))
 
 
@@ -95,6 +101,23 @@ def _files(gallery: Gallery, labeller: Labeller, folder: Path) -> Iterator[Figur
         yield Figure(f"{name}: millions of rows a second", written.rows / taken / 1e6, "")
         yield Figure(f"{name}: size", written.size_bytes / 1e9, "GB")
         path.unlink()
+
+
+def _columns(gallery: Gallery, labeller: Labeller, folder: Path) -> Iterator[Figure]:
+    """Yield how long it takes to store all decisions as columns, in a copy of the gallery."""
+    shutil.copytree(gallery.path, folder / "copy")
+    copy = Gallery.open(folder / "copy")
+    before = copy.size_bytes()
+    with copy.writer() as writer:
+        growth: list[int] = []
+
+        def store() -> None:
+            growth.append(_growth(lambda: store_decisions(writer, labeller)))
+
+        taken, _ = once(store)
+    yield Figure("decisions as columns of the gallery: all of it", taken, "s")
+    yield Figure("decisions as columns: memory that grows", growth[0] / 1e9, "GB")
+    yield Figure("decisions as columns: size", (copy.size_bytes() - before) / 1e9, "GB")
 
 
 def _numpy_product(rows: np.ndarray, weights: np.ndarray, size: int) -> None:
