@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from classifiers import classifier_of, truth_of
+from classifiers import classifier_of
 from galleries import meta
 from scipy.special import expit
+from truths import truth as truth_by_hand
 
 from medsiglip_search.errors import GalleryMismatch, InvalidQuery, TooFewExamples, UnusableFile
 from medsiglip_search.labels.calibrating import Wishes, calibrate
@@ -25,7 +26,7 @@ def examples() -> tuple[np.ndarray, Truth]:
     rng = np.random.default_rng(0)
     scores = rng.normal(size=(1200, 2)) * 2
     present = rng.random((1200, 2)) < expit(2 * scores - 1)
-    return scores, truth_of(present, LABELS, patients=np.arange(1200) // 3)
+    return scores, truth_by_hand(present, LABELS, patients=np.arange(1200) // 3)
 
 
 def test_calibrated_probabilities_are_as_often_right_as_they_say(examples):
@@ -66,7 +67,7 @@ def test_kept_decisions_are_right_as_often_as_asked(examples):
 def test_what_it_was_fitted_on_is_told(examples):
     scores, truth = examples
     fitted_on = calibrate(classifier_of(*LABELS), meta(), scores, truth).fitted_on
-    assert (fitted_on.truth, fitted_on.truth_digest) == ("truth.csv", "cd" * 32)
+    assert (fitted_on.truth, fitted_on.truth_digest) == ("truth.csv", "ef" * 32)
     assert (fitted_on.images, fitted_on.patients) == (1200, 400)
     assert fitted_on.present == {"a": (truth.present[:, 0] == 1).sum(), "b": (truth.present[:, 1] == 1).sum()}
 
@@ -86,7 +87,7 @@ def test_unknown_cells_are_left_out_of_their_label_alone(examples):
 def test_too_few_images_are_refused_with_the_number_needed():
     present = np.zeros((60, 2), np.int8)
     present[:9, 0] = present[:30, 1] = 1
-    scores, truth = np.random.default_rng(0).normal(size=(60, 2)), truth_of(present, LABELS)
+    scores, truth = np.random.default_rng(0).normal(size=(60, 2)), truth_by_hand(present, LABELS)
     with pytest.raises(
         TooFewExamples, match=r"1 of 2 labels; needed are 10 with and 10 without.*a 9 with and 51 w"
     ):
@@ -129,7 +130,7 @@ def exclusive(count: int) -> tuple[np.ndarray, Truth]:
     logits = rng.normal(size=(count, 3))
     shares = np.exp(logits * 2) / np.exp(logits * 2).sum(axis=1, keepdims=True)
     true = (shares.cumsum(axis=1) < rng.random((count, 1))).sum(axis=1)
-    return logits, truth_of(np.eye(3, dtype=np.int8)[true], ("x", "y", "z"))
+    return logits, truth_by_hand(np.eye(3, dtype=np.int8)[true], ("x", "y", "z"))
 
 
 def test_exclusive_labels_get_one_temperature_and_one_cut():
@@ -157,7 +158,7 @@ def test_exclusive_labels_have_no_sensitivity_and_need_examples_too():
 def test_a_cut_that_nothing_reaches_keeps_nothing():
     logits, _ = exclusive(60)
     rng = np.random.default_rng(0)
-    truth = truth_of(np.eye(3, dtype=np.int8)[rng.integers(0, 3, 60)], ("x", "y", "z"))
+    truth = truth_by_hand(np.eye(3, dtype=np.int8)[rng.integers(0, 3, 60)], ("x", "y", "z"))
     classifier = classifier_of("x", "y", "z", mode="exclusive")
     calibration = calibrate(classifier, meta(), logits, truth, Wishes(abstain_level=0.95))
     decisions = Labeller(classifier, calibration).of_scores(logits.astype(np.float32)).decisions
@@ -232,7 +233,7 @@ def test_a_calibration_that_would_decide_otherwise_than_it_was_fitted_is_refused
 @pytest.mark.parametrize("change", [{"temperature": None}, {"temperature": 0}, {"keep_from": -1}])
 def test_a_damaged_calibration_of_exclusive_labels_is_refused(tmp_path, change):
     rng = np.random.default_rng(0)
-    truth = truth_of(np.eye(3, dtype=np.int8)[rng.integers(0, 3, 60)], ("x", "y", "z"))
+    truth = truth_by_hand(np.eye(3, dtype=np.int8)[rng.integers(0, 3, 60)], ("x", "y", "z"))
     classifier = classifier_of("x", "y", "z", mode="exclusive")
     path = tmp_path / "x.calibration.json"
     write_calibration(calibrate(classifier, meta(), rng.normal(size=(60, 3)), truth), path)

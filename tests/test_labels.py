@@ -53,8 +53,9 @@ def test_the_prompts_of_a_label_are_averaged_to_unit_length() -> None:
 
 
 def test_a_finding_is_its_prompts_less_those_of_its_absence() -> None:
-    weights = zero_shot(FINDINGS, Compass()).weights
-    assert weights == pytest.approx(np.array([UPWARDS - (1, 0), (-1.0, -1.0)]), abs=1e-6)
+    classifier = zero_shot(FINDINGS, Compass())
+    assert classifier.words == pytest.approx(np.array([UPWARDS, (0.0, -1.0)]), abs=1e-6)
+    assert classifier.weights == pytest.approx(np.array([UPWARDS - (1, 0), (-1.0, -1.0)]), abs=1e-6)
 
 
 def test_each_text_is_embedded_once() -> None:

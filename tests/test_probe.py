@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from classifiers import truth_of
 from galleries import meta, unit
 from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
+from truths import truth as truth_by_hand
 
 from medsiglip_search.errors import GalleryMismatch, TooFewExamples, UnusableFile
 from medsiglip_search.labels.labeller import PRESENT, Labeller
@@ -25,7 +25,7 @@ def examples() -> tuple[np.ndarray, Truth]:
     rng = np.random.default_rng(0)
     embeddings = unit(rng.normal(size=(600, 8)))
     noise = 0.1 * rng.normal(size=(600, 2))
-    return embeddings, truth_of(embeddings[:, :2] + noise > 0.2, LABELS, patients=np.arange(600) // 3)
+    return embeddings, truth_by_hand(embeddings[:, :2] + noise > 0.2, LABELS, patients=np.arange(600) // 3)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,9 @@ def test_how_good_it_is_was_measured_on_patients_it_was_not_shown(examples):
     # Each patient's three images are alike, and what they show is chance: nothing can be learnt of others.
     rng = np.random.default_rng(1)
     alike = unit(np.repeat(rng.normal(size=(200, 8)), 3, axis=0) + 0.01 * rng.normal(size=(600, 8)))
-    chance = truth_of(np.repeat(rng.random((200, 2)) > 0.5, 3, axis=0), LABELS, patients=np.arange(600) // 3)
+    chance = truth_by_hand(
+        np.repeat(rng.random((200, 2)) > 0.5, 3, axis=0), LABELS, patients=np.arange(600) // 3
+    )
     of_chance = train_probe("own", "findings", meta(8), alike, chance).info.auc
     assert all(0.3 < auc < 0.65 for auc in of_chance.values() if auc is not None)
     assert all(
@@ -86,7 +88,7 @@ def test_labels_take_turns_where_images_show_several(examples):
     # `rare` and `mid` are only ever seen with `wide`, of which no more than 16 images may be taken.
     place = np.random.default_rng(0).random(600)
     present = np.column_stack([place < 0.06, (place >= 0.06) & (place < 0.16), place < 0.3])
-    truth = truth_of(present, ("rare", "mid", "wide"), patients=np.arange(600) // 3)
+    truth = truth_by_hand(present, ("rare", "mid", "wide"), patients=np.arange(600) // 3)
     probe = train_probe("own", "findings", meta(8), embeddings, truth, shots=16)
     counts = probe.info.fitted_on.present
     assert counts["wide"] == 16
@@ -111,7 +113,7 @@ def test_labels_that_no_image_to_train_on_shows_are_refused_or_left_out(examples
     # A single shot of `wide` is taken by the first image of `rare`, so that `mid` has none left.
     place = np.arange(600)
     present = np.column_stack([place < 30, (place >= 30) & (place < 90), place < 200])
-    truth = truth_of(present, ("rare", "mid", "wide"), patients=place // 3)
+    truth = truth_by_hand(present, ("rare", "mid", "wide"), patients=place // 3)
     with pytest.raises(
         TooFewExamples, match=r"images to train on of 1 of 3 labels.*mid 0 with and 2 without.*more --shots"
     ):
@@ -133,7 +135,7 @@ def test_images_of_one_patient_alone_leave_the_area_undefined(examples):
 
 def test_a_patient_with_most_images_leaves_room_for_others():
     embeddings = unit(np.random.default_rng(0).normal(size=(6000, 8)))
-    truth = truth_of(embeddings[:, :1] > 0.2, ("a",), patients=np.arange(6000) // 3500)
+    truth = truth_by_hand(embeddings[:, :1] > 0.2, ("a",), patients=np.arange(6000) // 3500)
     for seed in range(3):
         (auc,) = train_probe("own", "findings", meta(8), embeddings, truth, seed=seed).info.auc.values()
         assert auc is not None
@@ -157,7 +159,7 @@ def test_exclusive_labels_are_one_multinomial_regression(examples, count):
     embeddings, _ = examples
     true = embeddings[:, :count].argmax(axis=1)
     names = ("x", "y", "z")[:count]
-    truth = truth_of(np.eye(count, dtype=np.int8)[true], names, patients=np.arange(600) // 3)
+    truth = truth_by_hand(np.eye(count, dtype=np.int8)[true], names, patients=np.arange(600) // 3)
     probe = train_probe("own", "exclusive", meta(8), embeddings, truth)
     expected = LogisticRegression(C=probe.info.strength, class_weight="balanced", max_iter=1000).fit(
         embeddings, true

@@ -160,7 +160,7 @@ def test_a_row_of_several_archives_is_told_of(tmp_path):
     rows = [instance("a.png"), instance("a.png", archive="/data/other")]
     truth = joined(tmp_path, gallery_of(tmp_path / "gallery", np.eye(2), rows), "path,A\na.png,1\n")
     assert truth.image_ids.tolist() == [1, 2]
-    assert truth.notes[0].startswith("the images are of several archives")
+    assert truth.notes[0].startswith("several archives have files of the same path")
 
 
 def test_a_wrong_word_in_a_column_of_yes_and_no_is_told_with_its_line(tmp_path, gallery):

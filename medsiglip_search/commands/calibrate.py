@@ -53,6 +53,8 @@ def calibrate(
     from medsiglip_search.labels.calibrating import Wishes
     from medsiglip_search.labels.calibrating import calibrate as fit
     from medsiglip_search.labels.calibration_file import SUFFIX, write_calibration
+    from medsiglip_search.labels.opening import names_file
+    from medsiglip_search.labels.probe import SUFFIX as PROBE
     from medsiglip_search.truth import join, read_truth
 
     wishes = Wishes(sensitivity, abstain)
@@ -60,7 +62,8 @@ def calibrate(
     opened = Gallery.open(gallery)
     say_what_demo_knows(opened.meta.encoder)
     classifier = open_classifier_of(opened, label_set, encoder, device)
-    beside = Path(label_set) if Path(label_set).exists() else Path(classifier.name)
+    is_file = names_file(label_set) or Path(label_set).suffix.lower() == PROBE
+    beside = Path(label_set) if is_file else Path(f"{label_set}.yaml")
     out = out or beside.with_name(beside.stem + SUFFIX)
     if out.exists() and not overwrite:
         raise UnusableFile(f"{out}: there is a file already. Pass --overwrite, or --out with another name")

@@ -1,6 +1,7 @@
 """The label sets there are, and what one says."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,7 +48,7 @@ def labels(
         text = path.read_text("utf-8-sig") if names_file(label_set) else shipped_text(label_set)
         print_lines([text.removesuffix("\n")])
     elif as_json:
-        print_json([opened.as_dict()])
+        print_json([asdict(opened)])
     else:
         print_lines(map(printable, _lines(opened)))
 

@@ -12,7 +12,7 @@ from medsiglip_search.gallery import Gallery
 from medsiglip_search.labels import LabelSet
 from medsiglip_search.labels.calibration import FittedOn
 from medsiglip_search.labels.calibration_file import read_calibration
-from medsiglip_search.labels.classifier import words_of, zero_shot
+from medsiglip_search.labels.classifier import zero_shot
 from medsiglip_search.labels.labeller import Labeller
 from medsiglip_search.labels.opening import open_label_set
 from medsiglip_search.labels.probe import SUFFIX, load_probe
@@ -27,15 +27,14 @@ LoadEncoder = Callable[[Gallery], Encoder]
 class Labels:
     """A source of labels, for the embeddings of one gallery.
 
-    name: as it is shown. source: the name or file that it was opened by. label_set, words: None for a probe,
-    which has no texts; words are (L, D) float32, of each label for a search by it. trained_on: of a probe.
+    name: as it is shown. source: the name or file that it was opened by. label_set: None for a probe.
+    trained_on: of a probe.
     """
 
     name: str
     source: str
     labeller: Labeller
     label_set: LabelSet | None = None
-    words: np.ndarray | None = None
     calibration: Path | None = None
     trained_on: FittedOn | None = None
 
@@ -147,7 +146,7 @@ def _open_labels(
                     encoder = load_encoder(gallery)
                     gallery.require(encoder)
                 labeller = Labeller(zero_shot(label_set, encoder))
-                own.append(Labels(label_set.name, source, labeller, label_set, words_of(label_set, encoder)))
+                own.append(Labels(label_set.name, source, labeller, label_set))
             fitting.add(source)
     if misfits and (len(fitting) < len(set(sources)) or not all(opened)):
         raise misfits[0]

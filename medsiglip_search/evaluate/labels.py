@@ -133,7 +133,7 @@ def evaluate_labels(
         for name, chunk in of_chunk.items():
             sums[name].append(chunk)
     values = {name: np.concatenate(chunks, axis=1) for name, chunks in sums.items()}
-    thresholds = _thresholds(labeller)
+    thresholds = labeller.thresholds
     labels = tuple(
         LabelFigures(
             label=label,
@@ -209,19 +209,6 @@ def _never_abstaining(labeller: Labeller) -> Labeller:
     if calibration is not None:
         calibration = replace(calibration, abstain_level=None, keep_from=None)
     return Labeller(classifier, calibration)
-
-
-def _thresholds(labeller: Labeller) -> np.ndarray:
-    """Return (L,) the probability from which each label counts as present, or is kept if exclusive."""
-    thresholds = labeller.classifier.thresholds.copy()
-    if labeller.calibration is None:
-        return thresholds
-    if labeller.classifier.mode == "exclusive":
-        return np.full(len(thresholds), labeller.calibration.keep_from or 0.0)
-    for column, label in enumerate(labeller.classifier.labels):
-        if own := (labeller.calibration.findings or {}).get(label):
-            thresholds[column] = own.threshold
-    return thresholds
 
 
 def _why_undefined(present: np.ndarray) -> str | None:

@@ -89,7 +89,7 @@ def _label_rows(gallery: str, result: ColumnResult) -> Iterator[Row]:
             "threshold": label.threshold,
         }
         yield Row(gallery, name, "labels", label.label, counts, label.figures, label.undefined)
-    yield Row(gallery, name, "labels", None, {"labels": len(result.labels.labels)}, result.labels.macro)
+    yield Row(gallery, name, "labels", None, {"averaged": len(result.labels.labels)}, result.labels.macro)
     if (together := result.labels.overall) is not None:
         yield Row(gallery, name, "together", None, {"images": together.images}, together.figures)
 
@@ -99,7 +99,7 @@ def _retrieval_rows(gallery: str, labels: str | None, what: What, found: Retriev
         counts = {"queries": one.queries, "without": one.without, "present": one.relevant}
         undefined = None if one.queries else "no query has a relevant image to find"
         yield Row(gallery, labels, what, one.finding, counts, one.figures, undefined)
-    yield Row(gallery, labels, what, None, {"labels": len(found.findings)}, found.macro)
+    yield Row(gallery, labels, what, None, {"averaged": len(found.findings)}, found.macro)
 
 
 def row_json(row: Row) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _labels(side: SideResult, result: ColumnResult) -> dict[str, Any]:
         "kind": classifier.kind,
         "mode": classifier.mode,
         "digest": classifier.digest,
-        "label_set": labels.label_set and labels.label_set.as_dict(),
+        "label_set": labels.label_set and asdict(labels.label_set),
         "trained_on": labels.trained_on and asdict(labels.trained_on),
         "calibration": fitted,
         "curves": [

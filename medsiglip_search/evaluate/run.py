@@ -126,10 +126,11 @@ def _scores(column: Column, embeddings: np.ndarray) -> np.ndarray:
 
 def _words(column: Column) -> np.ndarray | None:
     """Return the (F, D) embeddings of the words of the labels that the truth knows."""
-    if column.labels.words is None:
+    words = column.labels.labeller.classifier.words
+    if words is None:
         return None
     known = column.labels.labeller.classifier.labels
-    return column.labels.words[[known.index(label) for label in column.truth.labels]]
+    return words[[known.index(label) for label in column.truth.labels]]
 
 
 def _notes(comparison: Comparison, settings: Settings, queries: int) -> Iterator[str]:

@@ -8,7 +8,7 @@ Modules: `reading` (YAML), `shipped` (the sets that come along), `probe`, `class
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 Mode = Literal["findings", "exclusive"]
@@ -56,7 +56,3 @@ class LabelSet:
         """The SHA-256, in hex, of what scores depend on: mode, labels, prompts."""
         said = [self.mode, *([label.name, label.prompts, label.absent] for label in self.labels)]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
-
-    def as_dict(self) -> dict[str, object]:
-        """Return all fields, as JSON takes them."""
-        return asdict(self)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 import numpy as np
 from sklearn.model_selection import GroupKFold
@@ -76,14 +75,7 @@ def calibrate(
         encoder=meta.encoder,
         weights_digest=meta.weights_digest,
         spec=meta.spec,
-        fitted_on=FittedOn(
-            truth=truth.path.name,
-            truth_digest=truth.digest,
-            images=len(examples.scores),
-            patients=len(np.unique(examples.patients)),
-            present={label: int((examples.of(label) == 1).sum()) for label in classifier.labels},
-            fitted_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        ),
+        fitted_on=FittedOn.of(truth, classifier.labels, examples.present, examples.patients),
         sensitivity=wishes.sensitivity,
         abstain_level=wishes.abstain_level,
     )
@@ -240,22 +232,15 @@ def _held_out(
     ):
         fitted = _fit(calibration, classifier, examples.only(seen), labels)
         rows.append(unseen)
-        labelled = Labeller(classifier, fitted).of_scores(examples.scores[unseen])
+        labeller = Labeller(classifier, fitted)
+        labelled = labeller.of_scores(examples.scores[unseen])
         parts.append(labelled)
-        above.append(labelled.best >= _thresholds(fitted, classifier))
+        above.append(labelled.best >= labeller.thresholds.astype(np.float32))
     columns = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in ("scores", "probabilities", "calibrated", "decisions")
     }
     return examples.only(np.concatenate(rows)), Labelled(**columns), np.concatenate(above)
-
-
-def _thresholds(calibration: Calibration, classifier: Classifier) -> np.ndarray:
-    """Return the threshold of each finding, (L,) float32, NaN where there is none."""
-    findings = calibration.findings or {}
-    return np.array(
-        [findings[o].threshold if o in findings else np.nan for o in classifier.labels], np.float32
-    )
 
 
 def _check(examples: _Examples, labelled: Labelled, above: np.ndarray, column: int) -> LabelCheck:

@@ -1,13 +1,15 @@
 """What a calibration holds: probabilities that mean what they say, thresholds, and when to abstain."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 
 from medsiglip_search.labels import Mode
 from medsiglip_search.labels.classifier import Classifier, probabilities_of
 from medsiglip_search.records import PreprocessSpec
+from medsiglip_search.truth import Truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,19 @@ class FittedOn:
     patients: int
     present: Mapping[str, int]
     fitted_at: str
+
+    @classmethod
+    def of(cls, truth: Truth, labels: Sequence[str], present: np.ndarray, patients: np.ndarray) -> "FittedOn":
+        """Return it of images of a truth. present: (N, L) int8 of the labels. patients: (N,) int64."""
+        counts = (present == 1).sum(axis=0).tolist()
+        return cls(
+            truth=truth.path.name,
+            truth_digest=truth.digest,
+            images=len(present),
+            patients=len(np.unique(patients)),
+            present=dict(zip(labels, counts, strict=True)),
+            fitted_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ class Classifier:
     labels: L names. weights: (L, D) float32; bias: (L,) float32.
     scale: a logit is `scale * score`. thresholds: (L,) float64, the probability from which one is present.
     digest: of the label set or the probe that it comes from, so that a calibration finds its own.
+    words: (L, D) float32, of norm 1, what stands for each label, to search by it; None of a probe.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Classifier:
     scale: float
     thresholds: np.ndarray
     digest: str
+    words: np.ndarray | None = None
 
     def scores(self, embeddings: np.ndarray) -> np.ndarray:
         """Return (N, L) float32 scores of (N, D) embeddings, higher is closer.
@@ -72,9 +74,9 @@ def zero_shot(label_set: LabelSet, encoder: Encoder) -> Classifier:
     options = [label.prompts for label in label_set.labels]
     if label_set.mode == "findings":
         options += [label.absent for label in label_set.labels]
-    weights = _of_options(options, encoder)
-    if label_set.mode == "findings":
-        weights = np.subtract(*np.split(weights, 2))
+    embeddings = _of_options(options, encoder)
+    words, absent = np.split(embeddings, [len(label_set.labels)])
+    weights = words - absent if label_set.mode == "findings" else words
     return Classifier(
         name=label_set.name,
         mode=label_set.mode,
@@ -85,12 +87,8 @@ def zero_shot(label_set: LabelSet, encoder: Encoder) -> Classifier:
         scale=encoder.scale,
         thresholds=np.array([label.threshold_in(label_set.mode) for label in label_set.labels]),
         digest=label_set.digest,
+        words=words,
     )
-
-
-def words_of(label_set: LabelSet, encoder: Encoder) -> np.ndarray:
-    """Return (L, D) float32 embeddings, of norm 1, of what stands for each label: to search by its words."""
-    return _of_options([label.prompts for label in label_set.labels], encoder)
 
 
 def _of_options(options: Sequence[tuple[str, ...]], encoder: Encoder) -> np.ndarray:

@@ -70,24 +70,29 @@ class Labeller:
         decisions = np.full(probabilities.shape, ABSENT)
         rows, best = np.arange(len(probabilities)), probabilities.argmax(axis=1)
         decisions[rows, best] = PRESENT
-        keep_from = self.classifier.thresholds[best]
-        if self.calibration is not None:
-            keep_from = np.full(len(best), self.calibration.keep_from or 0.0)
-        decisions[probabilities[rows, best] < keep_from.astype(np.float32)] = ABSTAIN
+        decisions[probabilities[rows, best] < self.thresholds[best].astype(np.float32)] = ABSTAIN
         return decisions
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """The probability from which each label counts as present, or is kept if exclusive, (L,) float64."""
+        thresholds = self.classifier.thresholds.copy()
+        if self.calibration is None:
+            return thresholds
+        if self.classifier.mode == "exclusive":
+            return np.full(len(thresholds), self.calibration.keep_from or 0.0)
+        for column, label in enumerate(self.classifier.labels):
+            if own := (self.calibration.findings or {}).get(label):
+                thresholds[column] = own.threshold
+        return thresholds
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Return from which probability a finding is present, and below which absent, (L,) float64 each."""
-        present_from, absent_below = self.classifier.thresholds.copy(), self.classifier.thresholds.copy()
-        if self.calibration is None or self.calibration.findings is None:
+        present_from, absent_below = self.thresholds, self.thresholds
+        if self.calibration is None or self.calibration.abstain_level is None:
             return present_from, absent_below
-        abstains = self.calibration.abstain_level is not None
         for column, label in enumerate(self.classifier.labels):
-            own = self.calibration.findings.get(label)
-            if own is None:
-                continue
-            present_from[column] = absent_below[column] = own.threshold
-            if abstains:
+            if own := (self.calibration.findings or {}).get(label):
                 kept_present = np.inf if own.present_from is None else own.present_from
                 kept_absent = -np.inf if own.absent_below is None else own.absent_below
                 present_from[column] = max(own.threshold, kept_present)

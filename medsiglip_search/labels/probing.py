@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -72,14 +71,7 @@ def train_probe(
         encoder=meta.encoder,
         weights_digest=meta.weights_digest,
         spec=meta.spec,
-        fitted_on=FittedOn(
-            truth=truth.path.name,
-            truth_digest=truth.digest,
-            images=len(rows),
-            patients=len(np.unique(examples.patients)),
-            present={label: int((examples.present[:, n] == 1).sum()) for n, label in enumerate(labels)},
-            fitted_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        ),
+        fitted_on=FittedOn.of(truth, labels, examples.present, examples.patients),
         shots=shots,
         strength=strength,
         auc=auc,

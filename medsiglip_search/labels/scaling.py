@@ -65,11 +65,13 @@ def kept_from(confidence: np.ndarray, right: np.ndarray, level: float) -> float 
     conformal prediction promise more, and leave even a classifier without mistakes undecided for 1 - level of
     the images.
     """
+    if not len(confidence):
+        return None
     order = np.argsort(-confidence, kind="stable")
     ordered, wrong = confidence[order], np.cumsum(~right[order])
     kept = np.arange(1, len(ordered) + 1)
     # Equal confidences are kept or left together.
-    ends = np.append(ordered[1:] < ordered[:-1], True)[: len(ordered)]
+    ends = np.append(ordered[1:] < ordered[:-1], True)
     cuts = np.flatnonzero(ends)
     fits = (wrong[cuts] + 1) / (kept[cuts] + 1) <= 1 - level + 1e-12
     if not fits.any():

@@ -1,7 +1,7 @@
 """Which images of a gallery the rows of a table are about."""
 
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from medsiglip_search.errors import InvalidTruth
 from medsiglip_search.gallery import Gallery
@@ -43,7 +43,7 @@ def match(
         if not images:
             of_frame = f" frame {frame}" if frame else ""
             unknown.append((row.cells.get("path") or row.cells.get("instance") or "") + of_frame)
-        for image_id, _ in images:
+        for image_id, *_ in images:
             if allowed is not None and image_id not in allowed:
                 continue
             if image_id in found:
@@ -60,10 +60,8 @@ def match(
             f"{table.path}: no row names an image of {gallery.path}. The table has {unknown[0]!r}, the "
             f"gallery {having!r}; write paths as `search --json` tells them, and frames counted from 0"
         )
-    if by_path and len({archive for image_id, archive in _archives(gallery) if image_id in found}) > 1:
-        notes.append(
-            "the images are of several archives; a row stands for the files of its path in all of them"
-        )
+    if by_path and any(len({archive for *_, archive in stored.get(key, ())}) > 1 for key in keys):
+        notes.append("several archives have files of the same path; a row stands for those of all")
     if 2 * len(unknown) > len(table.rows):
         notes.append("most of the table is about other images: is it the one of this gallery?")
     if unknown:
@@ -73,21 +71,14 @@ def match(
     return sorted(found.items()), tuple(unknown), tuple(notes)
 
 
-def _images_by(gallery: Gallery, column: str) -> dict[str, list[tuple[int, int]]]:
-    """Return the image_ids and frames of the gallery by what a column says of them."""
-    stored: dict[str, list[tuple[int, int]]] = {}
+def _images_by(gallery: Gallery, column: str) -> dict[str, list[tuple[int, int, str]]]:
+    """Return image_ids, frames and archives of the gallery by what a column says of them."""
+    stored: dict[str, list[tuple[int, int, str]]] = {}
     ids = iter(gallery.select(None).tolist())
-    for cells, frames in gallery.cell_batches(column, "frame"):
-        for cell, frame in zip(cells, frames, strict=True):
-            stored.setdefault(str(cell), []).append((next(ids), int(frame or 0)))
+    for cells, frames, archives in gallery.cell_batches(column, "frame", "archive"):
+        for cell, frame, archive in zip(cells, frames, archives, strict=True):
+            stored.setdefault(str(cell), []).append((next(ids), int(frame or 0), str(archive)))
     return stored
-
-
-def _archives(gallery: Gallery) -> Iterator[tuple[int, str]]:
-    """Yield each image's id and archive."""
-    ids = iter(gallery.select(None).tolist())
-    for (archives,) in gallery.cell_batches("archive"):
-        yield from ((next(ids), str(archive)) for archive in archives)
 
 
 def _without_leading_folders(paths: Sequence[str], stored: Mapping[str, object]) -> tuple[list[str], int]:

@@ -151,6 +151,7 @@ def test_what_is_undefined_is_null_and_says_why(run: Run, made: Path) -> None:
     printed = run("evaluate", made / "gallery", table, "--labels", probe, "--resamples", 20)
     nodule = next(line for line in printed.out if line.startswith("nodule"))
     assert re.split(r"\s{2,}", nodule)[:3] == ["nodule", str(COUNT), "undefined"]
+    assert f"Undefined: nodule: all {COUNT} images show it" in printed.err
 
 
 def test_unknown_files_are_counted_and_the_first_ten_are_listed(run: Run, made: Path) -> None:
@@ -241,6 +242,16 @@ def test_sources_of_labels_are_compared_on_one_gallery(run: Run, made: Path) -> 
     assert printed.out[start + 4].strip().startswith("less the first")
 
 
+def test_means_over_other_labels_are_not_compared(run: Run, made: Path) -> None:
+    make_probe(made / "one.safetensors", labels=LABELS[:1])
+    arguments = ["--labels", made / "probe.safetensors", "--labels", made / "one.safetensors"]
+    outcome = run("evaluate", made / "gallery", made / "truth.csv", *arguments, "--json")
+    _, mean_of_one = lines(outcome, "labels", label=None)
+    assert mean_of_one["labels"] == "one"
+    assert mean_of_one["difference"] is None
+    assert lines(outcome, "labels", label=LABELS[0])[1]["difference"] is not None
+
+
 def test_a_probe_is_used_on_the_gallery_it_was_trained_on(run: Run, made: Path) -> None:
     make_gallery(made / "wide", embeddings(), spec=PreprocessSpec(size=2, fit="stretch"))
     arguments = ["evaluate", made / "gallery", made / "wide", made / "truth.csv"]
@@ -310,6 +321,11 @@ def test_figures_of_medsiglip_on_its_training_data_are_warned_of(run: Run, tmp_p
         (["gallery", "truth.csv", "--no-retrieval"], "leaves nothing to evaluate"),
         (["gallery", "truth.csv", "--calibration", "x.json"], "--calibration is of --labels"),
         (["gallery", "gallery", "truth.csv", "--encoder", "demo"], "--encoder is of one gallery"),
+        (["gallery", "./gallery", "truth.csv"], "the same gallery is given twice"),
+        (
+            ["gallery", "truth.csv", "--labels", "probe.safetensors", "--labels", "probe.safetensors"],
+            "the same source of --labels is given twice",
+        ),
         (["gallery", "absent.csv"], "absent.csv: cannot be read"),
         (["gallery", "truth.csv", "--labels", "no-such-set"], "no such label set"),
         (["gallery", "truth.csv", "--out", "truth.csv"], "is no folder"),

@@ -1,7 +1,6 @@
 """What a user of label and labels sees, on a small gallery of the demo's pictures."""
 
 import csv
-import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -141,4 +140,3 @@ def test_the_shipped_sets_are_listed_and_shown(run: Run, tmp_path: Path) -> None
     assert said["labels"][0]["prompts"] == ["diabetic retinopathy severity: none."]
     assert "--yaml prints one set; name it" in one_error(run("labels", "--yaml"))
     assert "a probe, which has no prompts to show" in one_error(run("labels", tmp_path / "own.safetensors"))
-    assert json.dumps(said)
