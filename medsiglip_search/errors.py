@@ -60,6 +60,21 @@ class EncoderFailed(MedSiglipSearchError):
     """An encoder that broke down on pictures it was given."""
 
 
+class ExplainerUnavailable(MedSiglipSearchError):
+    """An explainer that is unknown, gated, too large for this machine, or must not be sent pictures."""
+
+
+class ExplainerFailed(MedSiglipSearchError):
+    """A language model that broke down on what it was asked.
+
+    said: its answer until then.
+    """
+
+    def __init__(self, message: str, said: str = "") -> None:
+        super().__init__(message)
+        self.said = said
+
+
 class InvalidQuery(MedSiglipSearchError):
     """A query, filter or count that cannot be answered as it stands."""
 
