@@ -22,6 +22,7 @@ from pydicom.uid import (
 
 from medsiglip_search.demo.cases import CHEST_WINDOW, Study
 from medsiglip_search.demo.drawing.canvas import Rng
+from medsiglip_search.demo.findings import BODY_PARTS
 
 _SYNTAXES: tuple[UID, ...] = (
     ExplicitVRLittleEndian,
@@ -37,7 +38,7 @@ _BITS_12 = 4095
 def encode_radiograph(rng: Rng, study: Study, number: int, values: np.ndarray) -> bytes:
     """Return a DICOM file of (rows, columns) uint16 values of 12 bits, where bone is high."""
     ds = _new(study, number, ComputedRadiographyImageStorage)
-    ds.BodyPartExamined = "CHEST"
+    ds.BodyPartExamined = BODY_PARTS["CR"]
     ds.ViewPosition = "PA"
     width = int(CHEST_WINDOW.high - CHEST_WINDOW.low) + 1
     ds.WindowCenter, ds.WindowWidth = width // 2, width
@@ -51,7 +52,7 @@ def encode_radiograph(rng: Rng, study: Study, number: int, values: np.ndarray) -
 def encode_ct_slice(rng: Rng, study: Study, number: int, hu: np.ndarray) -> bytes:
     """Return a DICOM file of one (rows, columns) int16 slice in HU, signed or with an offset."""
     ds = _new(study, number, CTImageStorage)
-    ds.BodyPartExamined = "HEAD"
+    ds.BodyPartExamined = BODY_PARTS["CT"]
     ds.ImagePositionPatient = [-120, -120, 5.0 * number]
     ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     ds.WindowCenter, ds.WindowWidth = 40, 80
@@ -70,7 +71,7 @@ def encode_ct_volume(rng: Rng, study: Study, slices: Sequence[np.ndarray]) -> by
     frames do not look.
     """
     ds = _new(study, 1, EnhancedCTImageStorage)
-    ds.BodyPartExamined = "HEAD"
+    ds.BodyPartExamined = BODY_PARTS["CT"]
     ds.NumberOfFrames = len(slices)
     transform = Dataset()
     transform.RescaleIntercept, transform.RescaleSlope, transform.RescaleType = -1024, 1, "HU"

@@ -198,3 +198,6 @@ MODALITIES: tuple[Modality, ...] = (
 )
 
 BY_CODE = {modality.code: modality for modality in MODALITIES}
+
+BODY_PARTS = {"CR": "CHEST", "CT": "HEAD"}
+"""What the DICOM files say that they show; photographs say nothing."""

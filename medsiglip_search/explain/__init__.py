@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from medsiglip_search.records import Hit
+
+DEMO_EXPLAINER_FOLDER = Path(__file__).parents[1] / "demo" / "explainer_weights"
+"""The checkpoint of the demo explainer, which knows synthetic pictures only."""
 
 
 @dataclass(frozen=True, slots=True)
