@@ -455,14 +455,14 @@ MODALITIES = {
     ),
     "histology": (
         "SM GM",
-        "histology, histopathology, hematoxylin and eosin, microscopy, photomicrograph, micrograph, h e, histologic"
-        ", tissue section, whole slide image, histology tile, h e stain, histological section, histopathologic"
+        "histology, histopathology, hematoxylin and eosin, microscopy, photomicrograph, micrograph, h&e, histologic, hematoxylin"
+        ", tissue section, whole slide image, histology tile, h&e stain, histological section, histopathologic"
         ", biopsy section, microscopic image, histological, pathology slide, histopathological, biopsy specimen"
         ", microscopic section, tissue slide, histology slide",
     ),
     "nuclear scan": (
         "NM PT",
-        "scintigraphy, scintigram, pet, pet ct, bone scan, spect, positron emission tomography",
+        "scintigraphy, scintigram, pet, pet/ct, bone scan, spect, positron emission tomography",
     ),
     "endoscopy": ("ES", "endoscopy, colonoscopy, endoscopic image, endoscopic view"),
     "angiogram": ("XA CT MR RF", "angiogram, angiography"),
