@@ -25,6 +25,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from medsiglip_search.devices import multiplies_bf16
+from medsiglip_search.encoders.patches import each_alone
 from medsiglip_search.encoders.preprocess import preprocess
 from medsiglip_search.encoders.weights import Weights, read_weights
 from medsiglip_search.errors import EncoderUnavailable, GalleryMismatch, Reason, Unreadable
@@ -112,6 +113,37 @@ class SiglipEncoder:
         # row with a cosine of 1, and a run that was interrupted would end in other rows.
         filled = torch.cat([pixels, pixels[-1:].expand(missing, -1, -1, -1)]) if missing else pixels
         return self._model.vision_model(pixel_values=filled).pooler_output[: len(pixels)]
+
+    @property
+    def patch_rows(self) -> int:
+        """How many rows of patches, and as many columns, the tower cuts a picture into."""
+        config = self._model.vision_model.config
+        return int(config.image_size) // int(config.patch_size)
+
+    @torch.inference_mode()
+    def patch_scores(self, images: Sequence[np.ndarray], texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (N, T, R, R) float32 cosines and (N, R, R) float32 attention of each picture's patches.
+
+        images: as for `embed_images`. texts: (T, D) float32, of L2 norm 1. R: `patch_rows`, the first above.
+        The cosines are those of what the pooling head says of a patch alone; the attention, how much it looks
+        at each for the embedding of the picture, sums to 1.
+        Raises Unreadable(malformed) when one is not finite, MemoryError as `embed_images` does.
+        """
+        rows = self.patch_rows
+        queries = torch.from_numpy(texts).to(self._model.device)
+        cosines = [np.empty((0, len(texts), rows, rows), np.float32)]
+        attention = [np.empty((0, rows, rows), np.float32)]
+        with _memory_error():
+            for chunk in _chunks(images, self.batch_size):
+                pixels = preprocess(chunk, self.spec, self._model.device).to(self._model.dtype)
+                tokens = self._model.vision_model(pixel_values=pixels).last_hidden_state
+                said, weights = each_alone(self._model.vision_model.head, tokens)
+                scores = queries @ said.transpose(1, 2)
+                cosines.append(scores.unflatten(-1, (rows, rows)).cpu().numpy())
+                attention.append(weights.unflatten(-1, (rows, rows)).cpu().numpy())
+        if not all(np.isfinite(part).all() for part in cosines + attention):
+            raise Unreadable(Reason.MALFORMED, "the encoder gives no finite number for some of the patches")
+        return np.concatenate(cosines), np.concatenate(attention)
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
