@@ -136,7 +136,7 @@ def _form(word: str) -> str:
 
 def normal_form(word: str) -> str:
     """Return a word in lower case, US spelling and singular."""
-    word = word.lower()
+    word = word.lower().replace("\u2019", "'")
     # Only words of a report are worth remembering.
     return _form(word) if len(word) <= 30 else word
 

@@ -62,7 +62,7 @@ def _step(
     if length := _other_picture(words, at, subject):
         return _mark_other_picture(words, at, at + length, found)
     if length := length_at(table.OTHER_FORWARD, words, at):
-        if not (words[at] == "if" and words[at + 1 : at + 2] == ["any"]):
+        if not (words[at] == "if" and words[at + 1 : at + 2] == ("any",)):
             end = _reach(words, at + length, findings)
             found.other[at:end] = [True] * (end - at)
             # What denies within is of the other statement as well.
