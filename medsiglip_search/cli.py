@@ -18,6 +18,7 @@ from medsiglip_search.commands import search as asking
 from medsiglip_search.commands import transfer
 from medsiglip_search.commands.calibrate import calibrate
 from medsiglip_search.commands.evaluate import evaluate
+from medsiglip_search.commands.explain import explain_command
 from medsiglip_search.commands.labels import labels
 from medsiglip_search.commands.options import (
     DECODE_TIMEOUT_S,
@@ -44,6 +45,7 @@ from medsiglip_search.windows import Window, parse_window
 if TYPE_CHECKING:
     from indexer.pipeline import IndexReport, Progress
     from medsiglip_search.encoders import Encoder
+    from medsiglip_search.explain.gathering import FileOf
 
 # What is heavy is imported inside the commands: help and typing mistakes are answered at once.
 
@@ -140,7 +142,7 @@ def demo(
     def index_archive(gallery: Path, archive: Path, metadata: Path) -> dict[str, object]:
         return asdict(_index(gallery, [str(archive)], encoder, metadata=metadata))
 
-    result = journey.run(places, index_archive, encoder)
+    result = journey.run(places, index_archive, encoder, device)
     if as_json:
         print_json([journey.result_json(result)])
     else:
@@ -290,6 +292,14 @@ for _command in (
 ):
     app.command()(_command)
 app.command("import")(transfer.import_)
+app.command("explain")(explain_command(lambda: _file_of()))
+
+
+def _file_of() -> "FileOf":
+    """Return what opens the files of archives of every kind."""
+    from indexer.files import ArchiveFiles
+
+    return ArchiveFiles()
 
 
 def _index(

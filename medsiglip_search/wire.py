@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from medsiglip_search.records import Hit, Picture, Rejected, Result
 
 if TYPE_CHECKING:
+    from medsiglip_search.explain import Explanation
     from medsiglip_search.gallery import Gallery
 
 
@@ -35,6 +36,15 @@ def result_json(result: Result) -> dict[str, Any]:
         "cursor": result.cursor,
         "notes": list(result.notes),
     }
+
+
+def explanation_json(explanation: "Explanation") -> dict[str, Any]:
+    """Return an explanation; its warnings are what `Caution` says."""
+    told = asdict(explanation)
+    pictures, warnings = told.pop("cases"), told.pop("cautions")
+    for picture in pictures:
+        picture["warnings"] = picture.pop("cautions")
+    return {**told, "pictures": pictures, "warnings": warnings}
 
 
 def rejected_json(rejected: Rejected) -> dict[str, Any]:

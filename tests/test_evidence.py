@@ -1,54 +1,80 @@
-from medsiglip_search.explain import Support
-from medsiglip_search.explain.evidence import EvidenceExplainer
-from medsiglip_search.records import Attributes, Hit, Instance, Result
+from explaining import case, hit, hits_of, question, recorded
+
+from medsiglip_search.explain import Stated
+from medsiglip_search.explain.evidence import EvidenceExplainer, asked_findings
+from medsiglip_search.explain.picture_evidence import FindingEvidence
 
 
-def hit(rank: int, findings: str | None, patient: str = "p1", relevance: float = 9.0) -> Hit:
-    sidecar = {} if findings is None else {"findings": findings}
-    instance = Instance(
-        rank,
-        "/archive",
-        f"{rank}.png",
-        0,
-        "",
-        "",
-        1,
-        1,
-        8,
-        8,
-        Attributes(modality="CR", patient=patient),
-        (),
-        sidecar,
-    )
-    return Hit(instance, 0.5, relevance, rank)
+def kinds(explanation) -> list[tuple[str, str]]:
+    return [(caution.kind, caution.subject) for caution in explanation.cautions]
 
 
 def test_findings_are_counted_over_the_hits_that_record_any():
-    hits = [hit(1, "left effusion;cardiomegaly"), hit(2, "left effusion", "p2"), hit(3, None)]
-    explanation = EvidenceExplainer().explain("effusion", hits)
-    assert explanation.findings == (Support("left effusion", 2, 2), Support("cardiomegaly", 1, 2))
+    hits = (*hits_of(["left effusion", "cardiomegaly"], ["left effusion"]), case("hit 3", hit=hit(3, "p2")))
+    explanation = EvidenceExplainer().explain(question(hits))
+    assert explanation.findings == (
+        Stated("left effusion", ("record: hit 1", "record: hit 2")),
+        Stated("cardiomegaly", ("record: hit 1",)),
+    )
     assert "left effusion (2 of 2)" in explanation.summary
     assert "2 patients" in explanation.summary
-    assert explanation.warnings == ("1 of 3 hits have no recorded findings.",)
+    assert explanation.summary == explanation.evidence
+    assert [caution.message for caution in explanation.cautions] == ["1 of 3 hits have no recorded findings."]
+    assert explanation.state == "done"
 
 
-def test_hits_that_do_not_agree_are_a_warning():
-    explanation = EvidenceExplainer().explain("x", [hit(1, "a"), hit(2, "b"), hit(3, "c")])
-    assert explanation.warnings == ("The hits do not agree on a finding.",)
+def test_hits_that_do_not_agree_are_a_caution():
+    assert kinds(EvidenceExplainer().explain(question(hits_of(["a"], ["b"], ["c"])))) == [
+        ("agreement", "result")
+    ]
 
 
-def test_a_best_hit_that_does_not_stand_out_is_a_warning():
-    (warning,) = EvidenceExplainer().explain("x", [hit(1, "a", relevance=5.9)]).warnings
-    assert "perhaps nothing here matches" in warning
-
-
-def test_a_result_says_itself_whether_it_matches():
+def test_a_best_hit_that_does_not_stand_out_is_a_caution():
     for matches in (True, False):
-        result = Result((hit(1, "a", relevance=0.4 if matches else 99.0),), matches)
-        assert bool(EvidenceExplainer().explain("x", result).warnings) is not matches
+        explanation = EvidenceExplainer().explain(question(hits_of(["a"]), matches=matches))
+        assert kinds(explanation) == ([] if matches else [("match", "result")])
 
 
 def test_no_hits_are_explained_too():
-    explanation = EvidenceExplainer().explain("zebra", [])
+    explanation = EvidenceExplainer().explain(question((), asked='"zebra"'))
     assert explanation.summary == 'Nothing in the gallery answers "zebra".'
-    assert explanation.findings == ()
+    assert explanation.findings == explanation.cases == ()
+
+
+def test_why_a_hit_matches_and_differs_is_told_from_the_records():
+    query = case("query", recorded("left pleural effusion", "cardiomegaly"))
+    hits = hits_of(["left pleural effusion", "pacemaker"], ["right pleural effusion"])
+    _, first, second = EvidenceExplainer().explain(question(hits, query)).cases
+    assert (first.matches, first.differs) == (
+        "Both show left pleural effusion.",
+        "Only the hit shows pacemaker. Not seen in the hit: cardiomegaly.",
+    )
+    assert second.matches == "Both show pleural effusion, but not on the same side."
+    assert first.image_id == 101
+
+
+def test_the_words_of_a_query_are_what_hits_are_compared_with():
+    hits = hits_of(["left pleural effusion"], ["pneumothorax"])
+    asked = question(hits, asked='"left pleural effusion without pneumothorax"')
+    assert asked_findings(asked) == ("left pleural effusion",)
+    first, second = EvidenceExplainer().explain(asked).cases
+    assert first.matches == "Both show left pleural effusion."
+    assert second.differs == "Only the hit shows pneumothorax. Not seen in the hit: left pleural effusion."
+
+
+def test_what_the_encoder_sees_counts_where_nothing_is_recorded():
+    scored = (
+        FindingEvidence("pleural effusion", probability=0.95, left=0.9),
+        FindingEvidence("pneumothorax", probability=0.6, left=0.5),
+    )
+    [shown] = EvidenceExplainer().explain(question((case("hit 1", scored, hit(1)),))).cases
+    assert shown.findings == ("left pleural effusion",)
+    beside = (*scored, *recorded("right pneumothorax"))
+    explanation = EvidenceExplainer().explain(question((case("hit 1", beside, hit(1)),)))
+    assert explanation.cases[0].findings == ("right pneumothorax",)
+
+
+def test_a_record_that_the_encoder_hardly_sees_is_told():
+    doubted = (FindingEvidence("pleural effusion", probability=0.1, recorded="present"),)
+    explanation = EvidenceExplainer().explain(question((case("hit 1", doubted, hit(1)),)))
+    assert "Recorded for the hit 1, but hardly seen by the encoder: pleural effusion." in explanation.evidence

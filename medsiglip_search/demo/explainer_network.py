@@ -1,4 +1,4 @@
-"""The demo explainer before training: a small Gemma 3 of the published layout, with the demo encoder's eyes."""
+"""The demo explainer before training: a small Gemma 3 with the demo encoder's eyes."""
 
 import copy
 import shutil

@@ -4,11 +4,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from medsiglip_search import images
+from medsiglip_search import images, wire
 from medsiglip_search.demo.archive import METADATA, write_archive
 from medsiglip_search.demo.contact_sheet import Row, contact_sheet
 from medsiglip_search.demo.figures import Figures, labels_of, measure
@@ -16,14 +16,20 @@ from medsiglip_search.demo.truth import write_truth
 from medsiglip_search.encoders import Encoder
 from medsiglip_search.errors import InvalidQuery
 from medsiglip_search.explain import Explanation
-from medsiglip_search.explain.evidence import EvidenceExplainer
+from medsiglip_search.explain.gathering import Gatherer
+from medsiglip_search.explain.language import LanguageExplainer
+from medsiglip_search.explain.opening import DEMO, Access, open_model
+from medsiglip_search.explain.scoring import Scorers
 from medsiglip_search.gallery import Gallery
+from medsiglip_search.images.guard import Guard
+from medsiglip_search.queries import Query
 from medsiglip_search.records import Hit, Instance
+from medsiglip_search.records import Result as SearchResult
 from medsiglip_search.search import Searcher
 
 TEXT_QUERY = "left pleural effusion"
 IMAGE_QUERY_FINDING = "melanoma"
-SHOWN_HITS = 6
+SHOWN_HITS, EXPLAINED_HITS = 6, 2
 
 _STAMP = "demo.txt"
 
@@ -90,7 +96,7 @@ def make_archive(
     return places
 
 
-def run(places: Places, index: Index, encoder: Encoder) -> Result:
+def run(places: Places, index: Index, encoder: Encoder, device: str) -> Result:
     """Index the archive, ask by text and by image, label it, explain one result, draw the contact sheet."""
     seconds: dict[str, float] = {}
     with _timed(seconds, "index"):
@@ -107,7 +113,7 @@ def run(places: Places, index: Index, encoder: Encoder) -> Result:
     with _timed(seconds, "label"):
         figures = measure(gallery, encoder)
     with _timed(seconds, "explain"):
-        explanation = EvidenceExplainer().explain(TEXT_QUERY, text_hits)
+        explanation = _explained(searcher, text_hits, device)
     rows = [
         _row(gallery, f'text: "{TEXT_QUERY}"', text_hits, {TEXT_QUERY}),
         _row(gallery, "image, other patients", image_hits, set(labels_of(query))),
@@ -122,10 +128,19 @@ def result_json(result: Result) -> dict[str, object]:
     return {
         **asdict(result.figures),
         "indexed": result.indexed,
-        "explanation": asdict(result.explanation),
+        "explanation": wire.explanation_json(result.explanation),
         "seconds": result.seconds,
         **{name: str(path) for name, path in asdict(result.places).items()},
     }
+
+
+def _explained(searcher: Searcher, hits: SearchResult, device: str) -> Explanation:
+    """Let the demo explainer describe the best hits, the way that MedGemma takes."""
+    explainer = LanguageExplainer(open_model(DEMO, Access(device, is_cached=False)))
+    with Guard(1) as guard:
+        gatherer = Gatherer(searcher, Scorers(searcher.encoder), guard)
+        best = replace(hits, hits=hits.hits[:EXPLAINED_HITS])
+        return explainer.explain(gatherer.gather(Query(TEXT_QUERY), best))
 
 
 def _query_image(gallery: Gallery) -> Instance:

@@ -2,13 +2,11 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
-from textwrap import wrap
 
 from medsiglip_search import terminal, wire
 from medsiglip_search.demo.journey import TEXT_QUERY, Result
+from medsiglip_search.explanation_text import explanation_lines
 from medsiglip_search.records import Hit
-
-WIDTH = 100
 
 
 def lines(result: Result) -> Iterator[str]:
@@ -35,9 +33,9 @@ def lines(result: Result) -> Iterator[str]:
         ]
     )
     yield ""
-    yield f'Explanation of "{TEXT_QUERY}", from what is recorded about the hits'
-    for sentence in (result.explanation.summary, *result.explanation.warnings):
-        yield from wrap(sentence, WIDTH, initial_indent="  ", subsequent_indent="  ")
+    yield f'Explanation of "{TEXT_QUERY}", by a small language model that looks at the best hits'
+    for line in explanation_lines(wire.explanation_json(result.explanation)):
+        yield f"  {line}".rstrip()
     yield ""
     yield from terminal.aligned(
         [
@@ -48,8 +46,11 @@ def lines(result: Result) -> Iterator[str]:
         ]
     )
     yield ""
-    search, evaluate = (terminal.command(name, places.gallery) for name in ("search", "evaluate"))
+    search, explain, evaluate = (
+        terminal.command(name, places.gallery) for name in ("search", "explain", "evaluate")
+    )
     yield f"Next: {search} 'right pneumothorax' --where \"modality = 'CR'\""
+    yield f"      {explain} '{TEXT_QUERY}' --explainer demo"
     yield f"      {evaluate} {shlex.quote(str(places.truth))} --labels demo-findings --out report"
 
 

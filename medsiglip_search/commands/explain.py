@@ -1,0 +1,266 @@
+"""Asking why: search, and an explanation of what was found."""
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from medsiglip_search import terminal, wire
+from medsiglip_search.commands.options import (
+    DECODE_TIMEOUT_S,
+    AsJson,
+    DecodeTimeout,
+    Device,
+    EncoderName,
+    GalleryPath,
+    Where,
+)
+from medsiglip_search.commands.output import (
+    print_cells,
+    print_json,
+    print_lines,
+    say_failed,
+    say_what_demo_knows,
+)
+from medsiglip_search.errors import ExplainerUnavailable, MedSiglipSearchError
+from medsiglip_search.explanation_text import explanation_lines
+from medsiglip_search.terminal import note
+
+if TYPE_CHECKING:
+    from medsiglip_search.explain import Explainer, Explanation, Question, TellPiece
+    from medsiglip_search.explain.chat import ChatModel
+    from medsiglip_search.explain.gathering import FileOf
+    from medsiglip_search.explain.scoring import Scorers
+    from medsiglip_search.search import Searcher
+
+Explain = Callable[..., None]
+
+
+def explain_command(file_of: "Callable[[], FileOf]") -> Explain:
+    """Return the command. file_of: makes what opens the files of archives."""
+
+    def explain(
+        gallery: GalleryPath,
+        text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What to look for.")] = None,
+        image: Annotated[list[Path] | None, typer.Option(help="Images like this file; repeatable.")] = None,
+        like: Annotated[
+            list[int] | None, typer.Option(help="Images like that of this image_id; repeatable.")
+        ] = None,
+        study: Annotated[str | None, typer.Option(help="Cases like this study.")] = None,
+        without: Annotated[list[str] | None, typer.Option(help="What must not be there; repeatable.")] = None,
+        where: Where = None,
+        group_by: Annotated[
+            Literal["image", "patient", "study", "series"] | None,
+            typer.Option(help="One hit for each; a study for --study, else an image."),
+        ] = None,
+        top_k: Annotated[int, typer.Option(min=1, max=20, show_default=True, help="How many hits.")] = 3,
+        explainer: Annotated[
+            str,
+            typer.Option(
+                envvar="MEDSIGLIP_EXPLAINER",
+                show_envvar=True,
+                show_default=True,
+                metavar="NAME|FOLDER|URL",
+                help="evidence (no language model), demo, medgemma, a checkpoint folder, a hub id, or the "
+                "URL of an OpenAI-compatible server.",
+            ),
+        ] = "evidence",
+        model: Annotated[
+            str | None, typer.Option(help="Which of the server's models; its only one by default.")
+        ] = None,
+        allow_upload: Annotated[
+            bool,
+            typer.Option(
+                "--allow-upload", help="Let pictures and reports leave this machine for the URL's server."
+            ),
+        ] = False,
+        key_file: Annotated[
+            Path | None,
+            typer.Option(help="File with the server's key; MEDSIGLIP_EXPLAINER_KEY by default."),
+        ] = None,
+        second_opinion: Annotated[
+            bool, typer.Option("--second-opinion", help="Ask again in other words, and tell disagreement.")
+        ] = False,
+        joint: Annotated[
+            bool, typer.Option("--joint", help="All pictures in one prompt, for models made for it.")
+        ] = False,
+        report: Annotated[
+            bool, typer.Option("--report", help="Also summarise the hits' reports, and draft one.")
+        ] = False,
+        reader: Annotated[
+            str | None,
+            typer.Option(
+                metavar="NAME|FOLDER|URL", help="Another model for --report, such as medgemma-27b-text-it."
+            ),
+        ] = None,
+        labels: Annotated[
+            str | None,
+            typer.Option(metavar="LABELSET", help="Findings to check against: a shipped set or a YAML file."),
+        ] = None,
+        calibration: Annotated[Path | None, typer.Option(help="Of --labels, as calibrate wrote it.")] = None,
+        heatmaps: Annotated[
+            Path | None,
+            typer.Option(metavar="FOLDER", help="Write where in each hit the encoder sees TEXT, as PNG."),
+        ] = None,
+        four_bit: Annotated[
+            bool, typer.Option("--four-bit", help="Load a local model in 4 bits, on a GPU.")
+        ] = False,
+        no_cache: Annotated[
+            bool, typer.Option("--no-cache", help="Neither use nor keep answers on disk.")
+        ] = False,
+        encoder: EncoderName = None,
+        device: Device = "auto",
+        decode_timeout: DecodeTimeout = DECODE_TIMEOUT_S,
+        as_json: AsJson = False,
+    ) -> None:
+        """Search, and say why the hits answer.
+
+        Hits come first. What a language model says is checked against the records and the encoder's own
+        scores; exit with 1 where it broke down.
+        """
+        from medsiglip_search.explain.evidence import EvidenceExplainer
+        from medsiglip_search.explain.gathering import Gatherer
+        from medsiglip_search.explain.language import LanguageExplainer, Options
+        from medsiglip_search.explain.opening import Access, open_explainer, open_model
+        from medsiglip_search.images.guard import Guard, Limits
+        from medsiglip_search.queries import Query
+        from medsiglip_search.search import Searcher
+
+        limits = Limits(timeout_s=decode_timeout)
+        query = Query(
+            text=text,
+            images=image or (),
+            like=like or (),
+            study=study,
+            without=without or (),
+            where=where,
+            group_by=group_by,
+            top_k=top_k,
+        )
+        searcher = Searcher.open(gallery, encoder, device, limits)
+        say_what_demo_knows(searcher.encoder.name)
+        scorers = _scorers(searcher, labels, calibration)
+        result = searcher.search_all([query])[0]
+        if not as_json:
+            print_cells(terminal.hits_cells([wire.hit_json(hit) for hit in result]))
+            for notice in terminal.result_notices(wire.result_json(result)):
+                note(notice)
+            print_lines([""])
+        access = Access(device, four_bit, model, key_file, allow_upload, not no_cache)
+        options = Options(joint, second_opinion, report)
+
+        def explainer_of(chat: "ChatModel") -> "Explainer":
+            return LanguageExplainer(chat, options, open_model(reader, access) if reader else None)
+
+        with Guard(1, limits) as guard:
+            question = Gatherer(searcher, scorers, guard, file_of()).gather(query, result)
+            try:
+                explaining = open_explainer(explainer, access, explainer_of)
+                explanation = _explained(explaining, question, as_json)
+            except ExplainerUnavailable as error:
+                explanation = EvidenceExplainer().explain(question)
+                explanation = replace(explanation, state="failed", problem=str(error))
+            written = _heatmaps(searcher, question, text, heatmaps) if heatmaps is not None else []
+        if as_json:
+            hits = [wire.hit_json(hit) for hit in result]
+            print_json([{**wire.explanation_json(explanation), "hits": hits, "heatmaps": written}])
+        else:
+            print_lines(explanation_lines(wire.explanation_json(explanation)))
+            print_lines(f"heat map  {path}" for path in written)
+        if explanation.state not in ("done", "cancelled"):
+            raise typer.Exit(say_failed(explanation.problem, MedSiglipSearchError.exit_code))
+        if explanation.state == "cancelled":
+            raise KeyboardInterrupt
+
+    return explain
+
+
+def _scorers(searcher: "Searcher", labels: str | None, calibration: Path | None) -> "Scorers":
+    """Return what scores findings. Raises InvalidLabelSet, UnusableFile and others for what was chosen."""
+    from medsiglip_search.explain.scoring import Scorers
+    from medsiglip_search.labels.calibration_file import read_calibration
+    from medsiglip_search.labels.classifier import zero_shot
+    from medsiglip_search.labels.opening import open_label_set
+
+    if labels is None:
+        if calibration is not None:
+            raise typer.BadParameter("--calibration belongs to --labels; give both")
+        return Scorers(searcher.encoder)
+    label_set = open_label_set(labels)
+    read = None
+    if calibration is not None:
+        read = read_calibration(calibration, zero_shot(label_set, searcher.encoder), searcher.gallery.meta)
+    return Scorers(searcher.encoder, label_set, read)
+
+
+def _explained(explainer: "Explainer", question: "Question", as_json: bool) -> "Explanation":
+    """Return the explanation, and show it while it is made; Ctrl-C ends it with what was said until then."""
+    stop = threading.Event()
+    results: list[Explanation] = []
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            results.append(explainer.explain(question, _tell(as_json, explainer.name), stop))
+        except BaseException as error:
+            failures.append(error)
+
+    # In a thread of its own, for Ctrl-C must not break a model off in the middle of a step.
+    thread = threading.Thread(target=work)
+    thread.start()
+    while thread.is_alive():
+        try:
+            thread.join(0.1)
+        except KeyboardInterrupt:
+            stop.set()
+    if failures:
+        raise failures[0]
+    return results[0]
+
+
+def _tell(as_json: bool, explainer: str) -> "TellPiece":
+    """Return what shows pieces of text: to programs as JSON on stderr, to people on stdout."""
+    told: list[str] = []
+
+    def tell(subject: str, text: str) -> None:
+        if as_json:
+            print_json([{"subject": subject, "piece": text}], to_stderr=True)
+            return
+        if explainer == "evidence":
+            return  # all of it comes at once, with the rest
+        if told != [subject]:
+            sys.stdout.write(("\n" if told else "") + f"{subject}: ")
+            told[:] = [subject]
+        sys.stdout.write("\n".join(map(terminal.printable, text.split("\n"))))
+        sys.stdout.flush()
+
+    return tell
+
+
+def _heatmaps(searcher: "Searcher", question: "Question", text: str | None, folder: Path) -> Sequence[str]:
+    """Write where each hit answers the text, and return the files."""
+    from medsiglip_search.errors import InvalidQuery, Unreadable
+    from medsiglip_search.explain.heatmap import heatmap, overlay
+    from medsiglip_search.images import png
+
+    if text is None:
+        raise InvalidQuery("--heatmaps shows where TEXT is answered, and there is none; give TEXT")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidQuery(f"{folder}: cannot be made: {error.strerror}. Give another folder") from None
+    written = []
+    for case in question.cases:
+        try:
+            [picture] = case.pictures(searcher.gallery.meta.spec.rendering, 1)
+        except Unreadable as error:
+            note(f"{case.subject}: no heat map: {error}")
+            continue
+        path = folder / f"{case.subject.replace(' ', '_')}.png"
+        path.write_bytes(png(overlay(picture, heatmap(searcher.encoder, picture, text), 0.5)))
+        written.append(str(path))
+    return written

@@ -1,0 +1,198 @@
+"""A search result to a question for explainers: each picture with what is known of it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from medsiglip_search import filters
+from medsiglip_search.errors import Reason, Unreadable
+from medsiglip_search.explain import Case, Pictures, Question
+from medsiglip_search.explain.picture_evidence import Caution, FindingEvidence, PictureEvidence
+from medsiglip_search.explain.recording import Record, record_of
+from medsiglip_search.explain.scoring import Score, Scorers
+from medsiglip_search.images import pixel_digest, sampled_frames
+from medsiglip_search.images.guard import Guard
+from medsiglip_search.queries import Image, Like, Query, Study, Text
+from medsiglip_search.records import Attributes, Hit, Instance, Result
+from medsiglip_search.search import Searcher
+from medsiglip_search.volumes import sorted_slices
+from medsiglip_search.windows import RenderSpec
+
+FileOf = Callable[[str, str], Path | bytes]
+"""Gives what decoders open of an archive's file, by the names of both. Raises Unreadable."""
+
+_VOLUMES = frozenset({"CT", "MR", "PT"})
+
+
+def file_in_folder(archive: str, uri: str) -> Path:
+    """Return the path of a file whose archive is a folder here. Raises Unreadable for any other archive."""
+    root = Path(archive)
+    path = root / uri
+    if not root.is_dir() or not path.resolve().is_relative_to(root.resolve()):
+        raise Unreadable(Reason.UNREADABLE, "Its archive is no folder on this machine.")
+    return path
+
+
+class Gatherer:
+    """Puts together what is known of the pictures of a result."""
+
+    def __init__(
+        self,
+        searcher: Searcher,
+        scorers: Scorers,
+        guard: Guard,
+        file_of: FileOf = file_in_folder,
+        findings_column: str = "findings",
+        report_column: str = "report",
+    ) -> None:
+        """Take the parts. guard: decodes the pictures. columns: of the sidecar, where records are."""
+        self._searcher = searcher
+        self._scorers = scorers
+        self._guard = guard
+        self._file_of = file_of
+        self._columns = findings_column, report_column
+
+    def gather(self, query: Query, result: Result) -> Question:
+        """Return the question that a result of this query is."""
+        records = [record_of(hit.instance, *self._columns) for hit in result]
+        hits = tuple(
+            self._case(f"hit {hit.rank}", hit.instance, record, hit)
+            for hit, record in zip(result, records, strict=True)
+        )
+        asked, own = self._asked(query, records)
+        cautions = [
+            Caution("record", case.subject, "Its record speaks to a program, and was left aside.")
+            for case, record in zip(hits, records, strict=True)
+            if record.speaks
+        ]
+        return Question(asked, own, hits, result.matches, tuple(cautions))
+
+    def _asked(self, query: Query, records: Sequence[Record]) -> tuple[str, Case | None]:
+        """Return what was searched for, in words, and the first picture that was asked about."""
+        words: list[str] = []
+        own: Case | None = None
+        for part in query.all_parts():
+            match part:
+                case Text(text):
+                    words.append(f'"{" ".join(text.split())}"')
+                case Image(region=region):
+                    words.append("a picture" if region is None else "a part of a picture")
+                    own = own or self._query_case(part, records)
+                case Like(image_id):
+                    words.append(f"image {image_id}")
+                    [instance] = self._searcher.gallery.instances([image_id])
+                    own = own or self._stored_case(instance, records)
+                case Study():
+                    words.append("a study")
+        words += [f'without "{" ".join(text.split())}"' for text in query.without]
+        return " and ".join(words), own
+
+    def _query_case(self, part: Image, records: Sequence[Record]) -> Case:
+        """Return the case of a picture that need not be in the gallery."""
+        rendering = self._searcher.gallery.meta.spec.rendering
+        pixels, attributes = self._read(part, rendering)
+        [embedding] = self._searcher.encoder.embed_images([pixels])
+        scores = self._scorers.score(embedding, attributes.modality)
+        evidence = _evidence("query", attributes, scores, Record(), records)
+
+        def pictures(rendering: RenderSpec, most: int) -> list[np.ndarray]:
+            return [self._read(part, rendering)[0]]
+
+        return Case("query", evidence, pictures, pixel_digest(pixels))
+
+    def _read(self, part: Image, rendering: RenderSpec) -> tuple[np.ndarray, Attributes]:
+        if isinstance(part.image, np.ndarray):
+            pixels, attributes = part.image, Attributes()
+        else:
+            picture = self._guard.read(part.image, rendering)
+            pixels, attributes = picture.pixels, picture.attributes
+        if part.region is not None:
+            x0, y0, x1, y1 = part.region
+            pixels = pixels[y0:y1, x0:x1]
+        return pixels, attributes
+
+    def _stored_case(self, instance: Instance, records: Sequence[Record]) -> Case:
+        """Return the case of an image of the gallery that was asked about."""
+        own = record_of(instance, *self._columns)
+        case = self._case("query", instance, own, None)
+        scores = self._scores_of(instance)
+        return replace(case, evidence=_evidence("query", instance.attributes, scores, own, records))
+
+    def _case(self, subject: str, instance: Instance, record: Record, hit: Hit | None) -> Case:
+        evidence = _evidence(subject, instance.attributes, self._scores_of(instance), record)
+        return Case(
+            subject,
+            evidence,
+            self._pictures(instance),
+            instance.pixel_digest,
+            record.text,
+            record.report,
+            hit,
+        )
+
+    def _scores_of(self, instance: Instance) -> tuple[Score, ...]:
+        [embedding] = self._searcher.gallery.embeddings_of([instance.image_id])
+        return self._scorers.score(embedding, instance.attributes.modality)
+
+    def _pictures(self, instance: Instance) -> Pictures:
+        """Return what reads an image's file, or slices of its volume where several are wanted."""
+
+        def pictures(rendering: RenderSpec, most: int) -> list[np.ndarray]:
+            slices = self._volume(instance) if most > 1 else [instance]
+            chosen = [slices[place] for place in sampled_frames(len(slices), most)]
+            return [
+                self._guard.read(self._file_of(each.archive, each.uri), rendering, each.frame).pixels
+                for each in chosen
+            ]
+
+        return pictures
+
+    def _volume(self, instance: Instance) -> list[Instance]:
+        """Return the slices of an image's series in their order, itself alone where it is of none."""
+        attributes = instance.attributes
+        if attributes.series is None or attributes.modality not in _VOLUMES:
+            return [instance]
+        gallery = self._searcher.gallery
+        series = filters.of_values({"series": attributes.series}, gallery.columns(), gallery.schema)
+        return sorted_slices(gallery.instances(gallery.select(series)))
+
+
+def _evidence(
+    subject: str,
+    attributes: Attributes,
+    scores: Sequence[Score],
+    record: Record,
+    neighbours: Sequence[Record] = (),
+) -> PictureEvidence:
+    """Return what is known of a picture. neighbours: the records of the hits, of the query's own picture."""
+    return PictureEvidence(
+        subject,
+        attributes.modality,
+        attributes.body_part.lower() if attributes.body_part else None,
+        tuple(_findings(scores, record, [each for each in neighbours if each.tells])),
+        record.is_normal,
+    )
+
+
+def _findings(
+    scores: Sequence[Score], record: Record, neighbours: Sequence[Record]
+) -> Iterator[FindingEvidence]:
+    by_name = {score.finding: score for score in scores}
+    neighbours_names = {name for each in neighbours for name in each.findings}
+    for name in dict.fromkeys([*by_name, *record.findings, *sorted(neighbours_names)]):
+        score = by_name.get(name)
+        recorded, sides = record.findings.get(name, (None, frozenset()))
+        having = [each for each in neighbours if each.findings.get(name, ("absent",))[0] == "present"]
+        yield FindingEvidence(
+            name,
+            phrases=score.phrases if score else (),
+            probability=score.probability if score else None,
+            threshold=score.threshold if score else 0.5,
+            left=score.left if score else None,
+            recorded=recorded,
+            recorded_sides=sides,
+            hits=len(having),
+            of=len(neighbours),
+        )

@@ -1,0 +1,106 @@
+"""What the encoder sees in a picture: zero-shot probabilities of findings, and on which side."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medsiglip_search.encoders import Encoder
+from medsiglip_search.errors import InvalidLabelSet
+from medsiglip_search.labels import LabelSet
+from medsiglip_search.labels.calibration import Calibration
+from medsiglip_search.labels.classifier import zero_shot
+from medsiglip_search.labels.labeller import Labeller
+from medsiglip_search.labels.opening import open_label_set
+
+LABEL_SETS = {"CR": "chexpert-13", "DX": "chexpert-13"}
+"""The shipped sets of findings, by the modality that they are asked of."""
+
+DEMO_LABEL_SET = "demo-findings"
+
+# Pictures that show the patient's side: which eye or which arm is not to be seen.
+_SIDED_MODALITIES = frozenset({"CR", "DX", "CT", "MR", "PT"})
+_MIDLINE = (
+    "cardio",
+    "heart",
+    "mediastin",
+    "hydrocephalus",
+    "hila",
+    "hilar",
+    "device",
+    "edema",
+    "ventricular",
+    "scoliosis",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A finding in a picture: see `FindingEvidence`."""
+
+    finding: str
+    phrases: tuple[str, ...]
+    probability: float
+    threshold: float
+    left: float | None
+
+
+class FindingScorer:
+    """Scores pictures by their embeddings against one label set."""
+
+    def __init__(self, label_set: LabelSet, encoder: Encoder, calibration: Calibration | None = None) -> None:
+        """Embed the set's texts. Raises InvalidLabelSet for one of exclusive labels."""
+        if label_set.mode != "findings":
+            raise InvalidLabelSet(
+                f"{label_set.name}: its labels exclude each other; explanations need a set of findings, such "
+                f"as {LABEL_SETS['CR']}"
+            )
+        self._labels = label_set.labels
+        self._labeller = Labeller(zero_shot(label_set, encoder), calibration)
+        texts = [f"{side} {label.name}" for label in self._labels for side in ("left", "right")]
+        left, right = np.split(encoder.embed_texts(texts).reshape(-1, 2, encoder.dim), 2, axis=1)
+        self._left_from_right = encoder.scale * (left - right)[:, 0]
+
+    def score(self, embedding: np.ndarray, modality: str | None) -> tuple[Score, ...]:
+        """Return each finding's score in a picture of this (D,) embedding; sides where a modality shows them."""
+        row = np.array(embedding, np.float32).reshape(1, -1)
+        probabilities = self._labeller.label(row).best[0]
+        left = 1 / (1 + np.exp(-(self._left_from_right @ row[0])))
+        return tuple(
+            Score(
+                label.name.lower(),
+                tuple(prompt.lower() for prompt in label.prompts),
+                float(probability),
+                float(threshold),
+                float(share) if modality in _SIDED_MODALITIES and not _is_midline(label.name) else None,
+            )
+            for label, probability, threshold, share in zip(
+                self._labels, probabilities, self._labeller.thresholds, left, strict=True
+            )
+        )
+
+
+class Scorers:
+    """The scorer that fits a picture, each made when it is first needed."""
+
+    def __init__(
+        self, encoder: Encoder, chosen: LabelSet | None = None, calibration: Calibration | None = None
+    ) -> None:
+        """Score every picture against the set that was chosen, else those whose modality has one."""
+        self._encoder = encoder
+        self._chosen = FindingScorer(chosen, encoder, calibration) if chosen is not None else None
+        self._made: dict[str, FindingScorer] = {}
+
+    def score(self, embedding: np.ndarray, modality: str | None) -> tuple[Score, ...]:
+        """Return the scores of a picture, none where no set is made for its kind."""
+        if self._chosen is not None:
+            return self._chosen.score(embedding, modality)
+        name = DEMO_LABEL_SET if self._encoder.name == "demo" else LABEL_SETS.get(modality or "")
+        if name is None:
+            return ()
+        if name not in self._made:
+            self._made[name] = FindingScorer(open_label_set(name), self._encoder)
+        return self._made[name].score(embedding, modality)
+
+
+def _is_midline(finding: str) -> bool:
+    return any(part in finding.lower() for part in _MIDLINE)

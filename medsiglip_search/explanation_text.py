@@ -1,0 +1,74 @@
+"""An explanation as people read it on a terminal: warnings first, then what is said, then where it comes from."""
+
+from collections.abc import Iterator, Mapping
+from textwrap import wrap
+from typing import Any
+
+from medsiglip_search import terminal
+
+WIDTH = 100
+NOTICE = "Research software, not a medical device: no basis for a decision about a patient."
+
+
+def explanation_lines(explanation: Mapping[str, Any]) -> Iterator[str]:
+    """Yield an explanation, as JSON has it."""
+    is_evidence = explanation["explainer"] == "evidence"
+    if warnings := explanation["warnings"]:
+        yield f"Warnings: {len(warnings)}"
+        for warning in warnings:
+            yield from _paragraph(f"{warning['subject']}: {warning['message']}", "! ")
+        yield ""
+    for picture in explanation["pictures"]:
+        yield from _picture(picture)
+    if explanation["summary"] and not is_evidence:
+        yield "Summary"
+        yield from _paragraph(explanation["summary"])
+    for title, text in (("Reports of the hits", "reports"), ("Draft of a report", "draft")):
+        if explanation[text]:
+            yield title
+            yield from _paragraph(explanation[text])
+    yield "Evidence, without a language model"
+    yield from _paragraph(explanation["evidence"])
+    if explanation["findings"]:
+        yield "Findings, and where they come from"
+        rows = [("  " + one["finding"], _sources(one["sources"])) for one in explanation["findings"]]
+        yield from terminal.aligned(rows)
+    yield ""
+    yield _origin(explanation)
+    yield NOTICE
+
+
+def _picture(picture: Mapping[str, Any]) -> Iterator[str]:
+    image = "" if picture["image_id"] is None else f", image {picture['image_id']}"
+    yield f"{picture['subject'].capitalize()}{image}"
+    told = [picture["description"], picture["matches"], picture["differs"]]
+    if not any(told):
+        told = ["Nothing is known of it."]
+    for text in filter(None, told):
+        yield from _paragraph(text)
+
+
+def _paragraph(text: str, mark: str = "") -> Iterator[str]:
+    for part in text.splitlines():
+        yield from wrap(terminal.printable(part), WIDTH, initial_indent=f"  {mark}", subsequent_indent="  ")
+
+
+def _sources(sources: list[str]) -> str:
+    by_kind: dict[str, list[str]] = {}
+    for source in sources:
+        kind, _, subject = source.partition(": ")
+        by_kind.setdefault(kind, []).append(subject)
+    return "; ".join(f"{kind}: {', '.join(subjects)}" for kind, subjects in by_kind.items())
+
+
+def _origin(explanation: Mapping[str, Any]) -> str:
+    if not explanation["prompt_version"]:
+        return (
+            f"Explained by {explanation['explainer']}: records and the encoder's scores, no language model."
+        )
+    revision = f" {explanation['revision'][:12]}" if explanation["revision"] else ""
+    return (
+        f"Explained by {explanation['explainer']}{revision}, prompts {explanation['prompt_version']} "
+        f"({explanation['prompt_digest'][:12]}), {explanation['tokens']} tokens, "
+        f"{explanation['seconds']:.1f} s: {explanation['state']}."
+    )
