@@ -59,12 +59,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=UNSEEN_SEEDS)
     parser.add_argument("--occluded", type=int, default=150, help="how many findings occlusion is tried on")
+    parser.add_argument("--ways", default="", help="only those whose name begins so, such as product")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     options = parser.parse_args()
     torch.set_num_threads(1)
     encoder = load_encoder("demo", "cpu")
     assert isinstance(encoder, SiglipEncoder)
-    sections = (_of_seed(seed, encoder, options.occluded) for seed in options.seeds)
+    sections = (_of_seed(seed, encoder, options.occluded, options.ways) for seed in options.seeds)
     require_all(report(sections, ("torch", "transformers"), options.json))
 
 
@@ -81,7 +82,7 @@ def cases(seed: int) -> list[Case]:
     return [case for case in found if case.share <= LARGEST]
 
 
-def _of_seed(seed: int, encoder: SiglipEncoder, occluded: int) -> Iterator[Figure]:
+def _of_seed(seed: int, encoder: SiglipEncoder, occluded: int, ways: str) -> Iterator[Figure]:
     found = cases(seed)
     yield Figure(f"seed {seed}: local findings", len(found), "")
     yield Figure(f"seed {seed}: chance", float(np.mean([case.share for case in found])), "share")
@@ -89,7 +90,7 @@ def _of_seed(seed: int, encoder: SiglipEncoder, occluded: int) -> Iterator[Figur
         some = found
         if name.startswith("occlusion"):
             some = found[:: -(-len(found) // occluded)] if occluded else []
-        if not some:
+        if not some or not name.startswith(ways):
             continue
         start = time.perf_counter()
         right = [_holds(case.box, way(encoder, case)) for case in some]
