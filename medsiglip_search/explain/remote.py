@@ -1,0 +1,257 @@
+"""Any OpenAI-compatible chat server by its URL: vLLM, llama.cpp, `transformers serve`, Vertex AI."""
+
+import asyncio
+import base64
+import json
+import logging
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import numpy as np
+
+from medsiglip_search.encoders.fitting import fitted
+from medsiglip_search.errors import ExplainerFailed, ExplainerUnavailable
+from medsiglip_search.explain.breaker import Breaker
+from medsiglip_search.explain.chat import Abilities, Answer, Prompt, Tell
+from medsiglip_search.explain.server_address import read_address, read_key
+from medsiglip_search.explain.server_calls import Caller, RemoteLimits, RequestRefused, Said
+from medsiglip_search.explain.server_events import shortened
+from medsiglip_search.images import png
+from medsiglip_search.records import PreprocessSpec
+from medsiglip_search.windows import RenderSpec
+
+__all__ = ["RemoteLimits", "RemoteModel", "connect", "read_key"]
+
+log = logging.getLogger(__name__)
+
+PICTURE_SIDE = 896
+"""Pixels; what MedGemma sees. More would only be sent."""
+
+ABILITIES = Abilities(pictures=16)
+"""What servers of MedGemma take; one that takes fewer refuses, and says so."""
+
+MOST_NAMED = 10
+"""Models of a server in a message."""
+
+# How often a call looks whether it is still wanted, and how long its end is waited for then.
+_LOOK_S, _LEAVE_S = 0.05, 0.7
+
+T = TypeVar("T")
+
+
+class RemoteModel:
+    """A model behind a server; see `connect`."""
+
+    def __init__(
+        self, base: str, model: str, caller: Caller, leaves_machine: bool, breaker: Breaker | None = None
+    ) -> None:
+        self.name = model
+        self.revision = base  # a server does not tell which weights it has
+        self.abilities = ABILITIES
+        self.rendering = RenderSpec()
+        self.leaves_machine = leaves_machine
+        self._caller = caller
+        self._breaker = breaker or Breaker()
+
+    def __repr__(self) -> str:
+        return f"RemoteModel({self.revision!r}, {self.name!r})"
+
+    def generate(self, prompt: Prompt, tell: Tell, stop: threading.Event) -> Answer:
+        """Answer; see `ChatModel`. After some failures running, fail at once for a while."""
+        left_s = self._breaker.wait_s()
+        if left_s > 0:
+            raise ExplainerFailed(
+                f"{self.revision}: not asked: failed {self._breaker.most} times running; "
+                f"asked again in {math.ceil(left_s)} s"
+            )
+        note = self._breaker.given_up
+        try:
+            answer = self._generate(prompt, tell, stop)
+            if answer.ended != "cancelled":
+                note = self._breaker.worked
+            return answer
+        except RequestRefused:
+            raise
+        except ExplainerFailed:
+            note = self._breaker.failed
+            raise
+        finally:
+            note()
+
+    def _generate(self, prompt: Prompt, tell: Tell, stop: threading.Event) -> Answer:
+        started = time.monotonic()
+        told: list[str] = []
+        first_s = 0.0
+        content = _request(self.name, prompt, stop)
+        call = None
+        if content is not None:
+            call = Call(lambda tell: self._caller.chat(content, prompt.most_tokens, tell), stop)
+        try:
+            while call is not None and (piece := call.next_piece()) is not None:
+                first_s = first_s or time.monotonic() - started
+                told.append(piece)
+                tell(piece)
+            said = call.result() if call is not None else None
+        except ExplainerFailed as error:
+            error.said = "".join(told)
+            raise
+        finally:
+            if call is not None:
+                call.leave()
+        seconds = time.monotonic() - started
+        ended, tokens = (said.ended, said.tokens) if said is not None else ("cancelled", len(told))
+        return Answer("".join(told), ended, tokens, seconds, first_s or seconds)
+
+
+class Call:
+    """Work in an event loop of its own, whose pieces come out here, and which ends when it is not wanted.
+
+    The caller's thread is never inside a read, so that nothing a server does holds it up.
+    """
+
+    def __init__(self, work: Callable[[Tell], Coroutine[Any, Any, Said]], stop: threading.Event) -> None:
+        self._stop = stop
+        self._is_left = threading.Event()
+        self._ended = threading.Event()
+        self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._outcome: Said | BaseException | None = None
+        # Not waited for at exit: a name that nobody resolves keeps it for as long as the system likes.
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run(work)), daemon=True)
+        self._thread.start()
+
+    def next_piece(self) -> str | None:
+        """Return a piece as soon as there is one; None after the last, or once stopped."""
+        while not self._stop.is_set():
+            try:
+                return self._pieces.get(timeout=_LOOK_S)
+            except queue.Empty:
+                continue
+        return None
+
+    def result(self) -> Said | None:
+        """Return how it ended; None if it was stopped. Raises what it raised."""
+        if self._stop.is_set():
+            return None
+        if isinstance(self._outcome, BaseException):
+            raise self._outcome
+        return self._outcome
+
+    def leave(self) -> None:
+        """End it, and wait a moment until the connection is closed."""
+        self._is_left.set()
+        self._ended.wait(_LEAVE_S)
+
+    async def _run(self, work: Callable[[Tell], Coroutine[Any, Any, Said]]) -> None:
+        task = asyncio.ensure_future(work(self._pieces.put))
+        try:
+            while not (await asyncio.wait({task}, timeout=_LOOK_S))[0]:
+                if self._stop.is_set() or self._is_left.is_set():
+                    # Once: a second time would break into the closing of the connection.
+                    task.cancel()
+                    await asyncio.wait({task}, timeout=_LEAVE_S)
+                    break
+            if not task.done():
+                return
+            self._outcome = task.result()
+        except asyncio.CancelledError:
+            pass  # the caller knows
+        except BaseException as error:
+            self._outcome = error
+        finally:
+            self._ended.set()
+            self._pieces.put(None)
+
+
+def connect(
+    url: str,
+    model: str | None = None,
+    *,
+    key: str | None = None,
+    may_upload: bool = False,
+    limits: RemoteLimits = RemoteLimits(),
+    breaker: Breaker | None = None,
+) -> RemoteModel:
+    """Return a model of the server at a URL, with or without /v1 or /chat/completions.
+
+    model: its name there; the server's only one by default. key: sent as a bearer token. may_upload: whether
+    pictures and reports may leave this machine. Raises ExplainerUnavailable.
+    """
+    address = read_address(url)
+    if not address.is_local and not may_upload:
+        raise ExplainerUnavailable(
+            f"{address.base}: pictures and reports would leave this machine; "
+            "pass --allow-upload if that is allowed"
+        )
+    if not address.is_local and not address.is_encrypted:
+        log.warning(
+            "%s: not encrypted: pictures, reports%s can be read on the way; use https",
+            address.base,
+            " and the key" if key else "",
+        )
+    caller = Caller(address, key, limits)
+    model = model or _only_model(address.base, caller)
+    return RemoteModel(address.base, model, caller, leaves_machine=not address.is_local, breaker=breaker)
+
+
+def _only_model(base: str, caller: Caller) -> str:
+    try:
+        names = _in_thread(caller.models())
+    except ExplainerFailed as error:
+        raise ExplainerUnavailable(f"{error}; or name its model with --model") from error
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise ExplainerUnavailable(f"{base}: lists no model; name it with --model")
+    listed = ", ".join(map(shortened, names[:MOST_NAMED]))
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    raise ExplainerUnavailable(f"{base}: has {len(names)} models; choose with --model: {listed}{more}")
+
+
+def _in_thread(work: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine does, also where the caller's thread has a running event loop."""
+    outcome: list[T | BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(asyncio.run(work))
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join()
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]
+
+
+def _request(model: str, prompt: Prompt, stop: threading.Event) -> bytes | None:
+    """Return a request's JSON, its pictures as data: URLs; None if it was stopped meanwhile."""
+    parts: list[dict[str, Any]] = []
+    for part in prompt.parts:
+        if stop.is_set():
+            return None
+        if isinstance(part, str):
+            parts.append({"type": "text", "text": part})
+        else:
+            parts.append({"type": "image_url", "image_url": {"url": _data_url(part)}})
+    # Some servers of models without eyes take nothing but a string.
+    content = parts if prompt.pictures else "\n".join(part["text"] for part in parts)
+    request = {
+        "model": model,
+        "messages": [{"role": "user", "content": content}],
+        "temperature": 0,
+        "max_tokens": prompt.most_tokens,
+        "stream": True,
+    }
+    return json.dumps(request).encode("ascii")
+
+
+def _data_url(picture: np.ndarray) -> str:
+    side = min(PICTURE_SIDE, max(picture.shape[:2]))
+    square = fitted(picture, PreprocessSpec(size=side))
+    return "data:image/png;base64," + base64.b64encode(png(square)).decode("ascii")
