@@ -1,5 +1,6 @@
 """Checkpoints of the Hugging Face hub: the copy in the local cache, or a download."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -21,22 +22,23 @@ CHECKPOINT_FILES = [
 """What is fetched: no pickle and no code."""
 
 
-def snapshot(hub_id: str) -> Path:
+def snapshot(hub_id: str, files: Sequence[str] = CHECKPOINT_FILES) -> Path:
     """Return the folder of a hub checkpoint; its name is the commit.
 
+    files: the names of what is fetched, with wildcards.
     A copy in the cache is used as it is and without the network, so a gallery goes on with the revision it
     began with. HF_HOME, HF_TOKEN and HF_HUB_OFFLINE are honoured.
     Raises EncoderUnavailable when the checkpoint is gated, does not exist, or cannot be fetched.
     """
     try:
-        folder = Path(snapshot_download(hub_id, allow_patterns=CHECKPOINT_FILES, local_files_only=True))
+        folder = Path(snapshot_download(hub_id, allow_patterns=list(files), local_files_only=True))
         # Another tool may have fetched only a part of the checkpoint.
         if all(any(folder.glob(pattern)) for pattern in ("config.json", "*.safetensors", "tokenizer*")):
             return folder
     except LocalEntryNotFoundError:
         pass
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=CHECKPOINT_FILES))
+        return Path(snapshot_download(hub_id, allow_patterns=list(files)))
     except GatedRepoError as error:
         raise EncoderUnavailable(
             f"{hub_id}: gated; accept the terms on its page (https://huggingface.co/{hub_id}), then run "
