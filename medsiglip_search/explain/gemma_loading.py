@@ -200,14 +200,14 @@ def _check_four_bit(folder: Path, device: torch.device) -> None:
 
 def _check_memory(folder: Path, device: torch.device, parameters: int, each: float, four_bit: bool) -> None:
     needed = parameters * each * SPARE
+    ways = "" if four_bit else "use 4-bit weights on an NVIDIA GPU, "
     # Whole weights go to a GPU through the machine's memory; 4-bit ones tensor by tensor.
     for place in dict.fromkeys((device,) if four_bit else (device, torch.device("cpu"))):
         free = free_bytes(place)
         if free is not None and free < needed:
             raise ExplainerUnavailable(
                 f"{folder}: needs {needed / 2**30:.2f} GiB of memory on {place}, and {free / 2**30:.2f} GiB "
-                f"are free; {'' if four_bit else 'use 4-bit weights on an NVIDIA GPU, '}take a smaller model, or "
-                "run it behind a server and pass its URL"
+                f"are free; {ways}take a smaller model, or run it behind a server and pass its URL"
             )
 
 
