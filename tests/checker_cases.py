@@ -41,7 +41,10 @@ class Figures:
 
 
 def pairs_of(path: Path) -> list[Pair]:
-    return [_pair(each, f"{path.name}, {at}") for at, each in enumerate(yaml.safe_load(path.read_text("utf-8")), 1)]
+    return [
+        _pair(each, f"{path.name}, {at}")
+        for at, each in enumerate(yaml.safe_load(path.read_text("utf-8")), 1)
+    ]
 
 
 def _pair(written: dict[str, Any], place: str) -> Pair:

@@ -53,7 +53,9 @@ def is_supported(each: FindingEvidence, subject: str) -> bool:
     """Return whether something speaks for a finding."""
     scored = each.probability is not None and each.probability >= each.threshold
     return (
-        each.recorded == "present" or scored or (subject == "query" and each.of >= 2 and each.hits * 2 >= each.of)
+        each.recorded == "present"
+        or scored
+        or (subject == "query" and each.of >= 2 and each.hits * 2 >= each.of)
     )
 
 
@@ -109,7 +111,9 @@ class _Check:
     def _looked_up(self, name: str) -> tuple[FindingEvidence, ...]:
         findings = self.evidence.findings
         exact = tuple(each for each in findings if self.lexicon.concept(each.finding) == name)
-        return exact + tuple(each for each in findings if each not in exact and self.lexicon.same(name, each.finding))
+        return exact + tuple(
+            each for each in findings if each not in exact and self.lexicon.same(name, each.finding)
+        )
 
     def _present(self, claim: Claim) -> Iterator[tuple[str, str | None, str]]:
         about = self._about(claim.name)
@@ -123,7 +127,11 @@ class _Check:
             yield "contradicted", absent[0].finding, f"The text names {named}; it is recorded as absent."
         elif not supporting:
             finding = about[0].finding if about else claim.name
-            why = "the evidence speaks against it" if about and all(map(is_denied, about)) else "nothing supports it"
+            why = (
+                "the evidence speaks against it"
+                if about and all(map(is_denied, about))
+                else "nothing supports it"
+            )
             yield "unsupported", finding, f"The text names {named}; {why}."
         elif claim.side:
             wrong = [_wrong_side(claim.side, each) for each in supporting]
@@ -139,7 +147,9 @@ class _Check:
             if not exact and self._affirms(each):
                 # "An intracerebral hemorrhage, no subdural hematoma", of what is recorded as a hemorrhage.
                 continue
-            if claim.implied and not (exact or narrower or claim.name in self.lexicon.wider(self.lexicon.concept(each.finding))):
+            if claim.implied and not (
+                exact or narrower or claim.name in self.lexicon.wider(self.lexicon.concept(each.finding))
+            ):
                 continue
             if claim.implied and self._affirms(each):
                 continue
@@ -148,14 +158,20 @@ class _Check:
 
     def _affirms(self, each: FindingEvidence) -> bool:
         return any(
-            claim.kind == "finding" and claim.polarity == "present" and self.lexicon.same(claim.name, each.finding)
+            claim.kind == "finding"
+            and claim.polarity == "present"
+            and self.lexicon.same(claim.name, each.finding)
             for claim in self.said
         )
 
     def _normal(self) -> Iterator[tuple[str, str | None, str]]:
         evident = [each.finding for each in self.evidence.findings if is_evident(each)]
         if evident:
-            yield "normal", None, f"The text calls the picture normal; the evidence speaks for {_article(evident[0])}."
+            yield (
+                "normal",
+                None,
+                f"The text calls the picture normal; the evidence speaks for {_article(evident[0])}.",
+            )
         elif self.evidence.is_normal is False:
             yield "normal", None, "The text calls the picture normal; it is recorded as not normal."
 
@@ -169,7 +185,9 @@ class _Check:
             return
         fitting = set(shown)
         if not claim.whole:
-            fitting.update(near.replace("_", " ") for region in shown for near in NEAR.get(region, "").split())
+            fitting.update(
+                near.replace("_", " ") for region in shown for near in NEAR.get(region, "").split()
+            )
         if shown == {"skin"}:
             fitting.update({"skin"})
         if claim.name not in fitting:
@@ -179,7 +197,11 @@ class _Check:
     def _modality(self, claim: Claim) -> Iterator[tuple[str, str | None, str]]:
         code = self.evidence.modality
         if code and fits_modality(claim.name, code) is False:
-            yield "modality", None, f"The text speaks of {_article(claim.name)}; the picture's modality is {code}."
+            yield (
+                "modality",
+                None,
+                f"The text speaks of {_article(claim.name)}; the picture's modality is {code}.",
+            )
 
     def _unsaid(self) -> Iterator[str]:
         names = {claim.name for claim in self.said if claim.kind == "finding"}

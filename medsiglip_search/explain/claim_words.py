@@ -29,24 +29,34 @@ DENIES_NEXT = _phrases(
     "nor, clear of, devoid of, none of, never, rather than, instead of, nothing to suggest, nothing suggestive of",
     "fails to show, fails to demonstrate, fails to reveal, rules out, excludes, exclude the presence of",
     "argues against, against, not, cannot, isn't, aren't, doesn't, don't, wasn't, weren't, can't, hasn't, non",
-    "lacks, nil, zero, denies, unaffected by, spared from, spared by, nowhere",
+    "lacks, nil, zero, nothing, less likely, denies, unaffected by, spared from, spared by, nowhere",
 )
 """What denies the words after it."""
 
 DENIES_BEFORE = _phrases(
     "absent, is absent, are absent, excluded, ruled out, has resolved, have resolved, resolved, has cleared",
-    "have cleared, disappeared, missing, is lacking, are lacking, unlikely, not the case, has gone, is gone, are gone",
+    "have cleared, less likely, is less likely, are less likely, is unlikely, are unlikely, disappeared, missing, is lacking, are lacking, unlikely, not the case, has gone, is gone, are gone",
 )
 """What denies the words before it, up to the beginning of the clause."""
 
-DENIES_ITS_LABEL = _words("no none absent negative false nil 0 not n never without normal unremarkable neg denied")
+DENIES_ITS_LABEL = _words(
+    "no none absent negative false nil 0 not n never without normal unremarkable neg denied"
+)
 """What denies a finding that is a label: "pneumothorax: none"."""
 
 UNSETTLED_LABEL = _phrases(
     "not assessed, not evaluated, not assessable, unknown, not applicable, na, not evaluable, unclear, not mentioned"
 )
 
-NOTS = _words("not never cannot isn't aren't doesn't don't wasn't weren't can't hasn't couldn't haven't")
+DENIES_LIST = _phrases(
+    "absent, not present, negative, excluded, not seen, denied, pertinent negative, not visible, ruled out, no",
+    "absent finding, negative finding, finding absent, not found, not there",
+)
+"""With a colon they deny the list that follows: "absent: edema, effusion"."""
+
+NOTS = _words(
+    "neither not never cannot isn't aren't doesn't don't wasn't weren't can't hasn't couldn't haven't"
+)
 SEEN = _words(
     "seen present visible identified evident demonstrated detected found noted appreciated observed apparent shown "
     "visualized visualised suspected discernible recognizable recognised depicted appreciable delineated recognized "
@@ -66,6 +76,7 @@ PSEUDO = _phrases(
     "not necessarily, no reduction, no difference, without significant change, no definite change, no less than",
     "no other, no further, no additional, no more, without other, without further, without additional",
     "without any other, no evidence of other, no evidence of additional, no evidence of further, no evidence of any other",
+    "difficult to exclude, hard to exclude, impossible to exclude, difficult to rule out, hard to rule out",
     "no evidence of change, not all, no regression, no fewer than, not improved, not completely resolved, without doubt",
 )
 """What looks like a denial and is none (the pseudo-negations of NegEx, Chapman 2001)."""
@@ -94,7 +105,9 @@ OTHER_FORWARD = _phrases(
 )
 """What follows is no statement about the picture."""
 
-OTHER_LABELS = _words("indication history query question comparison recommendation search request anamnesis task prompt")
+OTHER_LABELS = _words(
+    "indication history query question comparison recommendation search request anamnesis task prompt"
+)
 """A line that begins with one of these, and a colon, says nothing about the picture."""
 
 CONTRASTS = _phrases(
@@ -121,9 +134,13 @@ TELLS = _words(
 BACK_TO_IT = _words("this here present current now itself")
 RELATIVES = _words("which that where who whose with showing both all")
 
-ENDS = negation_words.ENDS - {"-", "(", ")", "/", "with", "="} | _words(
-    "except besides apart aside whereas unless nevertheless nonetheless otherwise only instead then thus hence therefore"
-) | {";", "|", "{", "}"}
+ENDS = (
+    negation_words.ENDS - {"-", "(", ")", "/", "with", "="}
+    | _words(
+        "except besides apart aside whereas unless nevertheless nonetheless otherwise only instead then thus hence therefore"
+    )
+    | {";", "|", "{", "}"}
+)
 """What ends the reach of a denial."""
 
 EXCEPTIONS = _phrases(
@@ -132,7 +149,9 @@ EXCEPTIONS = _phrases(
 )
 """With one of these in its sentence, "normal" is not said of the whole picture."""
 
-VERBS = _words("is are was were has have show shows demonstrate demonstrates reveal reveals remains appears suggest")
+VERBS = _words(
+    "is are was were has have show shows demonstrate demonstrates reveal reveals remains appears suggest"
+)
 QUALIFIERS = _words(
     "a an the there this it small tiny minimal mild mildly slight moderate moderately large big massive severe extensive "
     "marked left right bilateral unilateral subtle trace old new stable unchanged chronic known some several multiple "
@@ -153,11 +172,17 @@ BESIDE_NORMAL = _words(
 ) | frozenset({",", ":", "[", "-", "(", ")"})
 PICTURES = _words(
     "study exam examination image scan picture view appearance finding film section tile slide slice fundus retina skin "
-    "everything specimen result impression mucosa sample anatomy"
+    "everything specimen result impression mucosa sample anatomy gland stroma epithelium crypt architecture"
 )
 """What a normal picture is called."""
-NAMES_PICTURE = _words("study exam examination image scan picture view film section tile slide slice specimen projection")
-WHOLE = frozenset({"chest", "brain", "fundus", "retina", "skin", "breast", "tissue", "thorax", "head", "eye", "abdomen"})
+NAMES_PICTURE = _words(
+    "study exam examination image scan picture view film section tile slide slice specimen projection"
+)
+TISSUES = _words("skin tissue mucosa gland stroma epithelium crypt architecture retina fundus")
+"""Beside a finding they are what surrounds it, and their being normal says nothing of the whole picture."""
+WHOLE = frozenset(
+    {"chest", "brain", "fundus", "retina", "skin", "breast", "tissue", "thorax", "head", "eye", "abdomen"}
+)
 """Organs that are a whole picture, so that one of them being normal says that the picture is."""
 
 ABNORMALITIES = _words("abnormality finding process pathology disease problem anomaly abnormal")
@@ -176,7 +201,9 @@ ADVICE = _words(
 )
 """A sentence with one of these names kinds of pictures that are yet to be taken."""
 
-BEFORE_OTHER_KIND = _words("prior previous earlier comparison old other last repeat by with like than unlike no not to")
+BEFORE_OTHER_KIND = _words(
+    "prior previous earlier comparison old other last repeat by with like than unlike no not to"
+)
 
 # What is left or right without saying on which side a finding is.
 NO_SIDE_AFTER = _words(

@@ -48,7 +48,9 @@ def claims(text: str, lexicon: Lexicon = _DEFAULT, subject: str = "") -> tuple[C
 
     subject: the picture that the text is about, as `PictureEvidence.subject`; other hits are other pictures.
     """
-    return tuple(claim for sentence in sentences(text) for claim in _Reading(sentence, lexicon, subject).claims())
+    return tuple(
+        claim for sentence in sentences(text) for claim in _Reading(sentence, lexicon, subject).claims()
+    )
 
 
 class _Reading:
@@ -70,7 +72,13 @@ class _Reading:
         _side_of_fields(self.words, findings, self.sides)
 
     def claims(self) -> list[Claim]:
-        found = [*self._findings(), *self._normal(), *self._no_abnormality(), *self._organs(), *self._modalities()]
+        found = [
+            *self._findings(),
+            *self._normal(),
+            *self._no_abnormality(),
+            *self._organs(),
+            *self._modalities(),
+        ]
         return sorted(found, key=lambda claim: claim.span)
 
     def _claim(self, kind: ClaimKind, name: str, start: int, end: int, absent: bool, **more: object) -> Claim:
@@ -102,11 +110,29 @@ class _Reading:
         before = self.words[max(0, each.start - 2) : each.start]
         after = self.words[each.end : each.end + 1]
         if word in (("density",), ("shadow",), ("growth",), ("collapse",), ("cupping",)):
-            quiet = {"bone", "normal", "mineral", "soft", "tissue", "cardiac", "heart", "breast", "hair", "signal"}
+            quiet = {
+                "bone",
+                "normal",
+                "mineral",
+                "soft",
+                "tissue",
+                "cardiac",
+                "heart",
+                "breast",
+                "hair",
+                "signal",
+            }
             return bool(quiet.intersection(before)) or bool(table.NORMALS.intersection(before))
         if word == ("effusion",) and after == ("size",):
             return False
-        if word in (("malignant",), ("metastatic",), ("calcified",), ("hemorrhagic",), ("necrotic",), ("fibrotic",)):
+        if word in (
+            ("malignant",),
+            ("metastatic",),
+            ("calcified",),
+            ("hemorrhagic",),
+            ("necrotic",),
+            ("fibrotic",),
+        ):
             following = self.at[each.end] if each.end < len(self.words) else None
             return following is not None and _has(following, "finding")
         return False
@@ -117,7 +143,12 @@ class _Reading:
         for at, word in enumerate(words):
             if word not in table.NORMALS and word not in table.CLEARS:
                 continue
-            if self.at[at] is not None or self.scopes.other[at] or self.scopes.denied[at] or self._is_undone(at):
+            if (
+                self.at[at] is not None
+                or self.scopes.other[at]
+                or self.scopes.denied[at]
+                or self._is_undone(at)
+            ):
                 continue
             structures, picture = self._named_after(at)
             if not structures and not picture:
@@ -126,7 +157,14 @@ class _Reading:
                 continue
             for each in structures:
                 yield from self._implied(each)
-            if not structures and word in table.NORMALS and (picture or self._is_all(at)) and not told:
+            calm = word in table.NORMALS or (word == "regular" and "gland" in words)
+            if (
+                not structures
+                and calm
+                and not told
+                and (picture or self._is_all(at))
+                and not self._is_around(at)
+            ):
                 told = True
                 yield self._claim("normal", "", at, at + 1, False)
 
@@ -137,7 +175,9 @@ class _Reading:
 
     def _is_undone(self, at: int) -> bool:
         before = self.words[max(0, at - 3) : at]
-        return any(word in table.NOTS or word in ("no", "nor", "than", "less", "upper", "near") for word in before)
+        return any(
+            word in table.NOTS or word in ("no", "nor", "than", "less", "upper", "near") for word in before
+        )
 
     def _has_exception(self, at: int) -> bool:
         """Return whether the clause that calls something normal leaves something out."""
@@ -165,7 +205,11 @@ class _Reading:
             if each is None:
                 if word in table.PICTURES and not structures:
                     return [], True
-                if word == "and" and (whole or structures) and self.at[min(place + 1, len(self.words) - 1)] is None:
+                if (
+                    word == "and"
+                    and (whole or structures)
+                    and self.at[min(place + 1, len(self.words) - 1)] is None
+                ):
                     break
                 if word in table.VERBS and structures:
                     break
@@ -196,14 +240,26 @@ class _Reading:
         while place >= max(0, at - 60):
             each, word = self.at[place], self.words[place]
             if each is None:
-                if word in table.NORMALS or word in table.CLEARS or word in (";", ".", "but", "with", "however"):
-                    if word == "and" or (word in table.NORMALS | table.CLEARS and place == at - 2 and self.words[at - 1] in ("and", ",")):
+                if (
+                    word in table.NORMALS
+                    or word in table.CLEARS
+                    or word in (";", ".", "but", "with", "however")
+                ):
+                    if word == "and" or (
+                        word in table.NORMALS | table.CLEARS
+                        and place == at - 2
+                        and self.words[at - 1] in ("and", ",")
+                    ):
                         place -= 1
                         continue
                     break
                 if word in table.PICTURES:
                     picture = True
-                elif word not in table.BESIDE_NORMAL and word not in table.ADVERBS and word not in table.PICTURES:
+                elif (
+                    word not in table.BESIDE_NORMAL
+                    and word not in table.ADVERBS
+                    and word not in table.PICTURES
+                ):
                     if place < at - 1 and not (structures or picture) and word not in table.TELLS:
                         place -= 1
                         continue
@@ -219,15 +275,37 @@ class _Reading:
             place = each.start - 1
         return structures, picture and not structures
 
+    def _is_around(self, at: int) -> bool:
+        """Return whether "normal" is said of the tissue around a finding."""
+        near = table.TISSUES.intersection(self.words[max(0, at - 4) : at + 5])
+        return bool(near) and any(claim.polarity == "present" for claim in self._findings())
+
     def _is_all(self, at: int) -> bool:
         """Return whether "normal" is all that a sentence says: "Normal.", "Impression: normal"."""
-        rest = [w for place, w in enumerate(self.words) if place != at and self.at[place] is None and w[0].isalnum()]
+        start = at
+        while start > max(0, at - 6) and self.words[start] != ":":
+            start -= 1
+        rest = [
+            w for p, w in enumerate(self.words) if p > start and p != at and not self.at[p] and w[0].isalnum()
+        ]
+        if self.words[start] != ":":
+            rest += [
+                w
+                for p, w in enumerate(self.words[: start + 1])
+                if p != at and not self.at[p] and w[0].isalnum()
+            ]
         named = [each for each in self.named if _has(each, "finding")]
-        return not named and not [w for w in rest if w not in table.BESIDE_NORMAL | table.PICTURES | table.NORMALS]
+        return not named and not [
+            w for w in rest if w not in table.BESIDE_NORMAL | table.PICTURES | table.NORMALS
+        ]
 
     def _no_abnormality(self) -> Iterator[Claim]:
         for at, word in enumerate(self.words):
             if word not in table.ABNORMALITIES or self.at[at] is not None or self.scopes.other[at]:
+                continue
+            if self.words[at + 1 : at + 2] == (":",) and not table.DENIES_ITS_LABEL.intersection(
+                self.words[at + 2 : at + 4]
+            ):
                 continue
             if not self.scopes.denied[at] or self.scopes.adds[at] or self._has_exception(at):
                 continue
@@ -259,7 +337,7 @@ class _Reading:
                     break
                 if each is not None and _has(each, "structure") and each not in found:
                     found.append(each)
-        if any(word in table.VERBS for word in self.words[max(0, before - 1) : at]):
+        if any(word in table.VERBS or word == ":" for word in self.words[max(0, before - 1) : at]):
             for place in range(max(0, before - 12), max(0, before)):
                 each = self.at[place]
                 if each is not None and _has(each, "structure") and each not in found:
@@ -284,17 +362,32 @@ class _Reading:
 
     def _is_of_picture(self, each: Named) -> bool:
         before = each.start - 1
-        while before >= max(0, each.start - 4) and self.words[before] in ("the", "a", "an", "of", "human", "patient", "left", "right"):
+        while before >= max(0, each.start - 4) and self.words[before] in (
+            "the",
+            "a",
+            "an",
+            "of",
+            "human",
+            "patient",
+            "left",
+            "right",
+        ):
             before -= 1
-        if before >= 0 and "of" in self.words[before:each.start] and self._names_picture(before):
+        if before >= 0 and "of" in self.words[before : each.start] and self._names_picture(before):
             return True
-        if self.words[max(0, each.start - 2) : each.start] in (("part", ":"), ("organ", ":"), ("region", ":")):
+        if self.words[max(0, each.start - 2) : each.start] in (
+            ("part", ":"),
+            ("organ", ":"),
+            ("region", ":"),
+        ):
             return True
         return each.end < len(self.words) and self._names_picture(each.end)
 
     def _names_picture(self, at: int) -> bool:
         each = self.at[at]
-        return (each is not None and _has(each, "modality")) or (each is None and self.words[at] in table.NAMES_PICTURE)
+        return (each is not None and _has(each, "modality")) or (
+            each is None and self.words[at] in table.NAMES_PICTURE
+        )
 
     def _is_advice(self) -> bool:
         return bool(table.ADVICE.intersection(self.words))
@@ -316,14 +409,18 @@ WHOLE_WORDS = table.WHOLE
 def organ_of(word: str) -> str | None:
     """Return the part of the body that a single word in normal form names."""
     found = next(iter(_DEFAULT.named((word,))), None)
-    return next((n.name for n in found.names if n.kind == "organ" and n.name != "none"), None) if found else None
+    return (
+        next((n.name for n in found.names if n.kind == "organ" and n.name != "none"), None) if found else None
+    )
 
 
 def _has(each: Named, kind: str) -> bool:
     return any(name.kind == kind for name in each.names)
 
 
-def _side_of_fields(words: Sequence[str], findings: Sequence[Named], found: dict[tuple[int, int], str | None]) -> None:
+def _side_of_fields(
+    words: Sequence[str], findings: Sequence[Named], found: dict[tuple[int, int], str | None]
+) -> None:
     """Read the side of a finding from the fields after it: {"finding": "effusion", "side": "left"}."""
     for index, each in enumerate(findings):
         end = findings[index + 1].start if index + 1 < len(findings) else len(words)

@@ -153,11 +153,7 @@ def forms(text: str) -> tuple[str, ...]:
 
 # What a text may have between the words of a phrase.
 _GAPS = frozenset(
-    "the a an its his her of is are was were be appear appears appeared look looks seem seems remains remain mild "
-    "mildly moderate moderately severe severely slight slightly marked markedly borderline grossly massively small "
-    "large tiny left right bilateral both sided side subtle minimal minimally upper lower greatly clearly "
-    "significantly focal somewhat visibly appearance diffusely diffuse again also partially partly acute chronic "
-    "overall in size and been has have being considerably lateral".split()
+    ["the", "a", "an", "its", "his", "her", "of", "is", "are", "was", "were", "be", "appear", "appears", "appeared", "look", "looks", "seem", "seems", "remains", "remain", "mild", "mildly", "moderate", "moderately", "severe", "severely", "slight", "slightly", "marked", "markedly", "borderline", "grossly", "massively", "small", "large", "tiny", "left", "right", "bilateral", "both", "sided", "side", "subtle", "minimal", "minimally", "upper", "lower", "greatly", "clearly", "significantly", "focal", "somewhat", "visibly", "appearance", "diffusely", "diffuse", "again", "also", "partially", "partly", "acute", "chronic", "overall", "in", ":", "size", "and", "been", "has", "have", "being", "considerably", "lateral"]
 )
 _NOT = frozenset({"not", "isn't", "aren't", "neither", "nor"})
 _LONGEST_GAP = 4  # words; "heart is very mildly enlarged"

@@ -36,7 +36,7 @@ atelectasis < opacity: atelectatic change, volume loss, lobar collapse, lobe col
  + linear atelectasis, plate atelectasis, atelectatic lung, collapsed lobe, subsegmental collapse, collapse
 pulmonary edema < opacity, edema: lung edema, interstitial edema, alveolar edema, kerley line, kerley b line
  + edema of lung, cephalization, bat wing opacity
-pulmonary congestion: vascular congestion, pulmonary vascular congestion, venous congestion, congestive change
+pulmonary congestion: vascular congestion, pulmonary vascular congestion, venous congestion, congestive change, congestion
  + engorged pulmonary vessel, pulmonary vascular engorgement, pulmonary venous hypertension, congested
 heart failure: cardiac failure, chf, cardiac decompensation
 edema: swelling, vasogenic edema
@@ -123,7 +123,7 @@ subarachnoid hemorrhage < intracranial hemorrhage: subarachnoid blood, subarachn
 intraventricular hemorrhage < intracranial hemorrhage: intraventricular blood, ivh, intraventricular bleed
 infarct: infarction, stroke, ischemic stroke, cerebral infarction, territorial infarct, ischemia, ischemic change
  + ischemic infarct, ischemic lesion, lacune, lacunar infarct, hypodense infarction, ischemic infarction, cva
- + loss of gray white differentiation, restricted diffusion, cerebrovascular accident, ischemic area, infarcted
+ + loss of gray white differentiation, loss of gray white matter differentiation, restricted diffusion, cerebrovascular accident, ischemic area, infarcted
  + infarcted area, ischemic injury, cerebral ischemia, brain ischemia, ischemic insult
 hydrocephalus: enlarged ventricle, ventricular dilatation, ventriculomegaly, dilated ventricle, ventricle enlarged
  + ventricle dilated, ventricular enlargement, enlarged ventricular system, ventricular system dilated
@@ -421,8 +421,7 @@ OF_MODALITY = {"OP": "eye", "OPT": "eye", "OPM": "eye", "OPV": "eye", "MG": "bre
 """The part of the body that a kind of picture shows, by DICOM's code."""
 
 INNER = frozenset(
-    "lung heart mediastinum brain liver kidney spleen pancreas gallbladder bowel stomach intracranial thorax "
-    "cerebellum cerebrum pulmonary".split()
+    ["lung", "heart", "mediastinum", "brain", "liver", "kidney", "spleen", "pancreas", "gallbladder", "bowel", "stomach", "intracranial", "thorax", "cerebellum", "cerebrum", "pulmonary"]
 )
 """Organs that no picture of the surface shows."""
 

@@ -32,7 +32,7 @@ def scopes(words: Sequence[str], named: Sequence[Named], subject: str = "") -> S
     taken = {at for each in named for at in range(each.start + 1, each.end)}
     taken |= {each.start for each in named if each.end - each.start > 1}
     findings = [each for each in named if any(name.kind == "finding" for name in each.names)]
-    if size and words[-1] == "?" or _is_other_line(words):
+    if (size and words[-1] == "?") or _is_other_line(words):
         found.other = [True] * size
         return found
     at = 0
@@ -51,10 +51,17 @@ def _is_other_line(words: Sequence[str]) -> bool:
     return bool(table.OTHER_LABELS.intersection(words[:colon])) and words[0] != "no"
 
 
-def _step(
-    words: Sequence[str], at: int, found: Scopes, findings: Sequence[Named], subject: str
-) -> int:
+def _step(words: Sequence[str], at: int, found: Scopes, findings: Sequence[Named], subject: str) -> int:
     """Mark what the phrase that begins at a word reaches; return from where to go on."""
+    length = length_at(table.DENIES_LIST, words, at)
+    if (
+        length
+        and words[at + length : at + length + 1] == (":",)
+        and not _has_finding_before(at, findings, words)
+    ):
+        end = _list_end(words, at + length + 1)
+        found.denied[at + length : end] = [True] * (end - at - length)
+        return end
     if length := length_at(table.CONTRASTS, words, at):
         end = _contrast_end(words, at + length)
         found.other[at:end] = [True] * (end - at)
@@ -64,6 +71,7 @@ def _step(
     if length := length_at(table.OTHER_FORWARD, words, at):
         if not (words[at] == "if" and words[at + 1 : at + 2] == ("any",)):
             end = _reach(words, at + length, findings)
+            end = next((p for p in range(at + length, end) if _is_over(words, p)), end)
             found.other[at:end] = [True] * (end - at)
             # What denies within is of the other statement as well.
             return end
@@ -86,13 +94,18 @@ def _step(
             return ahead + 1
         if word in ("absent", "absence", "without", "lack", "free"):
             return ahead + 1
-    if (length := length_at(table.DENIES_BEFORE, words, at)) and not (
-        length == 1 and words[at] in ("absent", "missing", "excluded") and not _has_finding_before(at, findings, words)
-    ):
+    length = length_at(table.DENIES_BEFORE, words, at)
+    if length and _has_finding_before(at, findings, words) and words[max(0, at - 1) : at] != (",",):
         if words[at : at + 2] == ("ruled", "out") and words[at + 2 : at + 3] == ("for",):
             return at + 3
         _deny_back(words, at, found, findings)
         return at + length
+    if words[at : at + 2] in (("than", "a"), ("than", "an")) and {"more", "likelier"}.intersection(
+        words[:at]
+    ):
+        end = _reach(words, at + 1, findings)
+        found.other[at:end] = [True] * (end - at)
+        return end
     if length := length_at(table.DENIES_NEXT, words, at):
         if words[at] == "against" and length == 1:
             return at + 1
@@ -134,10 +147,26 @@ def _other_picture(words: Sequence[str], at: int, subject: str) -> int:
 
 def _mark_other_picture(words: Sequence[str], start: int, end: int, found: Scopes) -> int:
     """Mark a statement whose subject is another picture; one that is named in passing is none."""
-    before = [word for word in words[max(0, start - 3) : start] if word not in ("the", "a", "an", "this", "second")]
-    opens = start < 2 or not [w for w in words[:start] if w not in ("the", "in", "on", "a", "-", "and", "while", "as")]
+    before = [
+        word for word in words[max(0, start - 3) : start] if word not in ("the", "a", "an", "this", "second")
+    ]
+    opens = start < 2 or not [
+        w for w in words[:start] if w not in ("the", "in", "on", "a", "-", "and", "while", "as")
+    ]
     told = any(word in table.TELLS for word in words[end : end + 3])
-    prepositional = bool(before) and before[-1] in ("in", "on", "of", "than", "with", "as", "to", "from", "by", "like", "for")
+    prepositional = bool(before) and before[-1] in (
+        "in",
+        "on",
+        "of",
+        "than",
+        "with",
+        "as",
+        "to",
+        "from",
+        "by",
+        "like",
+        "for",
+    )
     if (told and not prepositional) or (prepositional and opens and before[-1] in ("in", "on")):
         last = _other_end(words, end)
         found.other[start:last] = [True] * (last - start)
@@ -214,6 +243,8 @@ def _states(words: Sequence[str], at: int, findings: Sequence[Named], joint: str
         item += 1
     if words[at] in table.VERBS and words[at] not in ("appear",):
         return True
+    if any(word in table.NORMALS or word in table.CLEARS for word in words[at:item]):
+        return True
     ors = any(word in ("or", "nor") for word in words[item:end])
     if ors and words[at] not in ("there", "the"):
         # "no A, large B or C" goes on as long as no verb says otherwise.
@@ -227,6 +258,20 @@ def _states(words: Sequence[str], at: int, findings: Sequence[Named], joint: str
     return not (words[verb] in ("are", "were") and joint == "and")
 
 
+def _list_end(words: Sequence[str], at: int) -> int:
+    """Return where a list ends that may stand in brackets."""
+    marks = ("]", "}") if words[at : at + 1] == ("[",) else (".", ";", "]", "}", "but")
+    return next(
+        (place for place in range(at, len(words)) if words[place] in marks or words[place] == "present"),
+        len(words),
+    )
+
+
+def _is_over(words: Sequence[str], at: int) -> bool:
+    """Return whether a word tells that what was there once is no more: "has resolved"."""
+    return words[at] in ("has", "have") and length_at(table.DENIES_BEFORE, words, at) > 0
+
+
 def _has_finding_before(at: int, findings: Sequence[Named], words: Sequence[str]) -> bool:
     start = _clause_start(words, at)
     if any(start <= each.start < at for each in findings):
@@ -236,6 +281,8 @@ def _has_finding_before(at: int, findings: Sequence[Named], words: Sequence[str]
 
 def _clause_start(words: Sequence[str], at: int) -> int:
     start = at
+    if words[max(0, at - 1) : at] in (("which",), ("that",)):
+        start = at - 1
     while start > max(0, at - _LONGEST_BACK) and words[start - 1] not in table.ENDS:
         start -= 1
     return start
@@ -243,13 +290,31 @@ def _clause_start(words: Sequence[str], at: int) -> int:
 
 def _deny_back(words: Sequence[str], at: int, found: Scopes, findings: Sequence[Named]) -> None:
     """Mark what stands before a phrase that denies it: of a list all of it, unless its verb is singular."""
-    plural = any(word in ("are", "were", "have", "not") for word in words[max(0, at - 1) : at + 1]) and not any(
-        word in ("is", "was", "has") for word in words[max(0, at - 1) : at + 1]
-    )
+    plural = any(
+        word in ("are", "were", "have", "not") for word in words[max(0, at - 1) : at + 1]
+    ) and not any(word in ("is", "was", "has") for word in words[max(0, at - 1) : at + 1])
     place = at - 1
-    while place >= 0 and words[place] in ("is", "are", "was", "were", "has", "have", "be", "been", "can", "could", "(", "-"):
+    while place >= 0 and words[place] in (
+        "is",
+        "are",
+        "was",
+        "were",
+        "has",
+        "have",
+        "be",
+        "been",
+        "can",
+        "could",
+        "(",
+        "-",
+    ):
         place -= 1
     seen = False
+    over = any(
+        word in ("resolved", "cleared", "disappeared", "gone", "longer") for word in words[at : at + 3]
+    )
+    while place >= 0 and words[place] in ("which", "that", ","):
+        place -= 1
     while place >= max(0, at - _LONGEST_BACK):
         word = words[place]
         if word in table.ENDS or word in table.VERBS or word == ":":
@@ -260,6 +325,7 @@ def _deny_back(words: Sequence[str], at: int, found: Scopes, findings: Sequence[
         if ends_list:
             break
         found.denied[place] = True
+        found.other[place] = found.other[place] and not over
         seen = seen or any(each.start <= place < each.end for each in findings)
         place -= 1
 
@@ -271,16 +337,20 @@ def _mark_labels(words: Sequence[str], findings: Sequence[Named], found: Scopes)
     places += [(at, at + 1) for at, word in enumerate(words[:-1]) if word in table.ABNORMALITIES]
     for start, end in places:
         at = end
-        while at < len(words) and words[at] in ("side", "present", "presence", "[", "(", "visible", "seen") and at - end < 2:
+        if words[at : at + 3] == ("(", "-", ")"):
+            found.denied[start:end] = [True] * (end - start)
+            continue
+        while (
+            at < len(words)
+            and words[at] in ("side", "present", "presence", "[", "(", "visible", "seen")
+            and at - end < 2
+        ):
             at += 1
         if at >= len(words) or words[at] not in marks:
             continue
         value = at + 1
         while value < len(words) and words[value] in (*marks, "[", "{") and value - at < 3:
             value += 1
-        if words[at : at + 3] == ("(", "-", ")"):
-            found.denied[start:end] = [True] * (end - start)
-            continue
         if value >= len(words):
             continue
         after = words[value + 1] if value + 1 < len(words) else ";"
@@ -296,7 +366,10 @@ def _mark_labels(words: Sequence[str], findings: Sequence[Named], found: Scopes)
 def _mark_objects(words: Sequence[str], findings: Sequence[Named], found: Scopes) -> None:
     """Mark findings in braces by what follows there: {"finding": "edema", "present": false}."""
     for at in range(len(words) - 2):
-        if words[at] in ("present", "presence", "status", "polarity", "detected", "value") and words[at + 1] == ":":
+        if (
+            words[at] in ("present", "presence", "status", "polarity", "detected", "value")
+            and words[at + 1] == ":"
+        ):
             if words[at + 2] in table.DENIES_ITS_LABEL:
                 before = [each for each in findings if each.start < at and at - each.start < 30]
                 if before and "}" not in words[before[-1].end : at]:

@@ -15,7 +15,9 @@ _TOKEN = re.compile(rf"{WORD}|\n|[^\s\w*_`#\"\u201c\u201d\u201e]", re.IGNORECASE
 _WITHIN = re.compile(r"[^\W_]")
 _ENDS = frozenset(".!?\u2022\u00b7")
 _ABBREVIATIONS = frozenset({"dr", "vs", "e", "g", "i", "approx", "ca", "cf", "fig", "no"})
-_CONTINUES = frozenset({"and", "or", "nor", "of", "the", "no", "a", "an", "with", "in", "on", "without", ",", "left", "right"})
+_CONTINUES = frozenset(
+    {"and", "or", "nor", "of", "the", "no", "a", "an", "with", "in", "on", "without", ",", "left", "right"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def _sentence(text: str, words: list[str], spans: list[tuple[int, int]]) -> Sent
 
 def _is_within(text: str, at: int) -> bool:
     """Return whether a hyphen is one of a word: "left-sided", and "right- or"."""
-    return 0 < at and text[at - 1].isalnum() and at + 1 < len(text) and text[at + 1].isalnum()
+    return at > 0 and text[at - 1].isalnum() and at + 1 < len(text) and text[at + 1].isalnum()
 
 
 def _ends_sentence(text: str, words: list[str], end: int) -> bool:

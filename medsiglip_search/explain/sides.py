@@ -8,8 +8,13 @@ from medsiglip_search.explain.picture_evidence import Side
 
 ClaimedSide = Side | None | str
 
-_JOINTS = frozenset({",", "and", "or", "nor", ";", "but", "while", "whereas", "wherea", "{", "}", "|", ".", "with", "without"})
-_BREAKS = frozenset({";", "but", "while", "whereas", "wherea", "{", "}", "|", ".", "however", "although", "though"})
+_JOINTS = frozenset(
+    {",", "and", "or", "nor", ";", "but", "while", "whereas", "wherea", "{", "}", "|", ".", "with", "without"}
+)
+_BREAKS = frozenset(
+    {";", "but", "while", "whereas", "wherea", "{", "}", "|", ".", "however", "although", "though"}
+    | {"none", "not"}
+)
 
 
 def sides(words: Sequence[str], named: Sequence[Named]) -> list[str | None]:
@@ -29,7 +34,12 @@ def sides(words: Sequence[str], named: Sequence[Named]) -> list[str | None]:
         end = _trailing(words, each.end, after, last=index + 1 == len(named))
         own = [cues[at] for at in range(leading, each.end) if cues[at]]
         behind = [cues[at] for at in range(each.end, end) if cues[at]]
-        if own and behind and not _compares(words, each.end, end) and words[each.end : each.end + 1] != (",",):
+        if (
+            own
+            and behind
+            and not _compares(words, each.end, end)
+            and words[each.end : each.end + 1] != (",",)
+        ):
             behind = []
         if own and "both" in own:
             behind = []
@@ -43,9 +53,15 @@ def _cues(words: Sequence[str]) -> list[str | None]:
     cues: list[str | None] = [None] * len(words)
     for at, word in enumerate(words):
         if word in table.BOTH:
-            if word == "both" and not {"lung", "side", "base", "hemithorax", "eye", "hemisphere", "lobe"}.intersection(
-                words[at + 1 : at + 5]
-            ):
+            if word == "both" and not {
+                "lung",
+                "side",
+                "base",
+                "hemithorax",
+                "eye",
+                "hemisphere",
+                "lobe",
+            }.intersection(words[at + 1 : at + 5]):
                 continue
             cues[at] = "both"
         elif word in ("left", "right") and not _is_no_side(words, at):
@@ -68,10 +84,14 @@ def _is_no_side(words: Sequence[str], at: int) -> bool:
         return True
     if at and words[at] == "right" and words[at - 1] == "left":
         return True
-    if {"image", "viewer", "picture", "frame"}.intersection(words[at + 1 : at + 6]) and "of" in words[at + 1 : at + 6]:
+    if {"image", "viewer", "picture", "frame"}.intersection(words[at + 1 : at + 6]) and "of" in words[
+        at + 1 : at + 6
+    ]:
         return True
     before = [word for word in words[max(0, at - 2) : at] if word not in ("the", "sided")]
-    return bool(before) and (before[-1] in table.NO_SIDE_BEFORE or before[-1] in ("image", "viewer", "picture", "viewer's"))
+    return bool(before) and (
+        before[-1] in table.NO_SIDE_BEFORE or before[-1] in ("image", "viewer", "picture", "viewer's")
+    )
 
 
 def _leading(words: Sequence[str], before: int, start: int, first: bool) -> int:
@@ -102,7 +122,7 @@ def _trailing(words: Sequence[str], end: int, after: int, last: bool) -> int:
     stop = end
     joints = []
     for at in range(end, after):
-        if words[at] in _BREAKS and not (words[at] == "{"):
+        if words[at] in _BREAKS or (words[at] == "," and words[at + 1 : at + 2] == ("only",)):
             return at
         if words[at] in _JOINTS:
             joints.append(at)
@@ -146,10 +166,16 @@ def _share(
             if index > 1 and plain.issuperset(words[named[index - 2].end : named[index - 1].start]):
                 found[index - 2] = found[index - 2] or found[index]
     if named and words and words[0] in table.LOCATES:
-        opening = next((at for at in range(len(words)) if words[at] in table.VERBS or words[at] in _BREAKS), 0)
+        opening = next(
+            (at for at in range(len(words)) if words[at] in table.VERBS or words[at] in _BREAKS), 0
+        )
         shared = _joined([cue for cue in cues[:opening] if cue])
         for index, each in enumerate(named):
-            if not shared or _BREAKS.intersection(words[: each.start]) or "left" in cues[opening : each.start]:
+            if (
+                not shared
+                or _BREAKS.intersection(words[: each.start])
+                or "left" in cues[opening : each.start]
+            ):
                 break
             if "right" in cues[opening : each.start]:
                 break
