@@ -10,7 +10,7 @@ The definitions, also for people who write test cases, in `tests/statements/READ
   of it; one that is recorded absent is "contradicted". A wider or narrower name counts as the same.
 - A finding that the text denies though it is evident is "contradicted". A denial on a side where the finding
   is not ("no right effusion", recorded is a left one) contradicts nothing.
-- A text that calls the picture normal while a finding is evident, or it is recorded not to be normal: "normal".
+- A text that calls the picture normal while a finding is evident, or it is recorded not to be: "normal".
 - A claimed side that differs from every recorded side of a finding that is recorded present: "side". Where
   nothing is recorded and the share of the left is known: a claimed side whose share is below 0.35. "Both" is
   wrong where one side only is recorded.
@@ -76,6 +76,7 @@ class _Check:
 
     def __init__(self, evidence: PictureEvidence, lexicon: Lexicon, said: Sequence[Claim]) -> None:
         self.evidence, self.lexicon, self.said = evidence, lexicon, said
+        self.affirmed = {c.name for c in said if c.kind == "finding" and c.polarity == "present"}
         self.known: dict[str, tuple[FindingEvidence, ...]] = {}
 
     def found(self) -> list[Found]:
@@ -103,7 +104,7 @@ class _Check:
             yield from self._absent(claim)
 
     def _about(self, name: str) -> tuple[FindingEvidence, ...]:
-        """Return what is known of a finding under its name; under wider and narrower ones where that is nothing."""
+        """Return what is known of a finding under its name; then under wider and narrower ones."""
         if name not in self.known:
             self.known[name] = self._looked_up(name)
         return self.known[name]
@@ -147,9 +148,7 @@ class _Check:
             if not exact and self._affirms(each):
                 # "An intracerebral hemorrhage, no subdural hematoma", of what is recorded as a hemorrhage.
                 continue
-            if claim.implied and not (
-                exact or narrower or claim.name in self.lexicon.wider(self.lexicon.concept(each.finding))
-            ):
+            if claim.implied and not (exact or narrower):
                 continue
             if claim.implied and self._affirms(each):
                 continue
@@ -157,12 +156,7 @@ class _Check:
             yield "contradicted", each.finding, f"The text says that there is no {each.finding}; {speaks}."
 
     def _affirms(self, each: FindingEvidence) -> bool:
-        return any(
-            claim.kind == "finding"
-            and claim.polarity == "present"
-            and self.lexicon.same(claim.name, each.finding)
-            for claim in self.said
-        )
+        return any(self.lexicon.same(name, each.finding) for name in self.affirmed)
 
     def _normal(self) -> Iterator[tuple[str, str | None, str]]:
         evident = [each.finding for each in self.evidence.findings if is_evident(each)]

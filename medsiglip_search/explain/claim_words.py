@@ -4,6 +4,8 @@ In the normal form of `lexicon`, so "finding of" is also "findings of". English;
 taken over from `negation_words`.
 """
 
+# ruff: noqa: E501 - tables of words read better in long lines.
+
 from medsiglip_search.explain.lexicon import forms
 from medsiglip_search.querying import negation_words
 from medsiglip_search.querying.negation_words import Phrases

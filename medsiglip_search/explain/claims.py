@@ -189,11 +189,8 @@ class _Reading:
             end += 1
         for place in range(start, end):
             if length_at(table.EXCEPTIONS, self.words, place):
-                after = self.words[place]
-                if after in ("but", "however", "although") and place > at:
-                    # "The lungs are clear but there is an effusion" says both.
-                    return False
-                return True
+                # "The lungs are clear but there is an effusion" says both.
+                return place < at or self.words[place] not in ("but", "however", "although")
         return False
 
     def _named_after(self, at: int) -> tuple[list[Named], bool]:
@@ -202,6 +199,10 @@ class _Reading:
         place, whole, picture = at + 1, False, False
         while place < len(self.words) and place < at + 60:
             each, word = self.at[place], self.words[place]
+            if place == at + 1 and word in ("and", "or", ","):
+                following = self.words[place + 1 : place + 2]
+                if not (table.NORMALS | table.CLEARS).intersection(following):
+                    break
             if each is None:
                 if word in table.PICTURES and not structures:
                     return [], True

@@ -1,4 +1,4 @@
-"""Words of reports to the findings, organs and modalities that they name. The words are in `lexicon_words`."""
+"""Words of reports to findings, organs and modalities. The words are in `lexicon_words`."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -153,7 +153,82 @@ def forms(text: str) -> tuple[str, ...]:
 
 # What a text may have between the words of a phrase.
 _GAPS = frozenset(
-    ["the", "a", "an", "its", "his", "her", "of", "is", "are", "was", "were", "be", "appear", "appears", "appeared", "look", "looks", "seem", "seems", "remains", "remain", "mild", "mildly", "moderate", "moderately", "severe", "severely", "slight", "slightly", "marked", "markedly", "borderline", "grossly", "massively", "small", "large", "tiny", "left", "right", "bilateral", "both", "sided", "side", "subtle", "minimal", "minimally", "upper", "lower", "greatly", "clearly", "significantly", "focal", "somewhat", "visibly", "appearance", "diffusely", "diffuse", "again", "also", "partially", "partly", "acute", "chronic", "overall", "in", ":", "size", "and", "been", "has", "have", "being", "considerably", "lateral"]
+    [
+        "the",
+        "a",
+        "an",
+        "its",
+        "his",
+        "her",
+        "of",
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "appear",
+        "appears",
+        "appeared",
+        "look",
+        "looks",
+        "seem",
+        "seems",
+        "remains",
+        "remain",
+        "mild",
+        "mildly",
+        "moderate",
+        "moderately",
+        "severe",
+        "severely",
+        "slight",
+        "slightly",
+        "marked",
+        "markedly",
+        "borderline",
+        "grossly",
+        "massively",
+        "small",
+        "large",
+        "tiny",
+        "left",
+        "right",
+        "bilateral",
+        "both",
+        "sided",
+        "side",
+        "subtle",
+        "minimal",
+        "minimally",
+        "upper",
+        "lower",
+        "greatly",
+        "clearly",
+        "significantly",
+        "focal",
+        "somewhat",
+        "visibly",
+        "appearance",
+        "diffusely",
+        "diffuse",
+        "again",
+        "also",
+        "partially",
+        "partly",
+        "acute",
+        "chronic",
+        "overall",
+        "in",
+        ":",
+        "size",
+        "and",
+        "been",
+        "has",
+        "have",
+        "being",
+        "considerably",
+        "lateral",
+    ]
 )
 _NOT = frozenset({"not", "isn't", "aren't", "neither", "nor"})
 _LONGEST_GAP = 4  # words; "heart is very mildly enlarged"
@@ -317,8 +392,8 @@ def fits_modality(modality: str, code: str) -> bool | None:
 
 
 def regions(body_part: str | None, modality: str | None) -> frozenset[str]:
-    """Return the parts of the body that a picture shows, by the names of `ORGANS`; none if that is unknown."""
-    found = set()
+    """Return the parts of the body that a picture shows, by their names in `ORGANS`; none if unknown."""
+    found: set[str] = set()
     for word in re.findall(r"[a-z]+", (body_part or "").lower()):
         found.update(region for region, known in words_of.BODY_PARTS.items() if word in known.split())
         for part, within in words_of.BODY_PARTS_WITHIN.items():

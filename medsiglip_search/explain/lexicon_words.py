@@ -5,6 +5,8 @@ of a phrase a text may have articles, sides, sizes and "is": "heart enlarged" is
 enlarged". A line is a name, the wider findings that it implies, and further words for it.
 """
 
+# ruff: noqa: E501 - tables of words read better in long lines.
+
 FINDINGS = """
 effusion
 pleural effusion < effusion: pleural fluid, fluid in pleural space, fluid in pleural cavity, hydrothorax
@@ -421,7 +423,24 @@ OF_MODALITY = {"OP": "eye", "OPT": "eye", "OPM": "eye", "OPV": "eye", "MG": "bre
 """The part of the body that a kind of picture shows, by DICOM's code."""
 
 INNER = frozenset(
-    ["lung", "heart", "mediastinum", "brain", "liver", "kidney", "spleen", "pancreas", "gallbladder", "bowel", "stomach", "intracranial", "thorax", "cerebellum", "cerebrum", "pulmonary"]
+    [
+        "lung",
+        "heart",
+        "mediastinum",
+        "brain",
+        "liver",
+        "kidney",
+        "spleen",
+        "pancreas",
+        "gallbladder",
+        "bowel",
+        "stomach",
+        "intracranial",
+        "thorax",
+        "cerebellum",
+        "cerebrum",
+        "pulmonary",
+    ]
 )
 """Organs that no picture of the surface shows."""
 

@@ -209,15 +209,14 @@ def _reach(words: Sequence[str], start: int, findings: Sequence[Named], joins: b
             break
         if word == ")" and "(" not in words[start:at]:
             break
-        if word == "with" and at > start and not (words[at + 1 : at + 2] == ("no",)):
+        if word == "with" and at > start and words[at + 1 : at + 2] != ("no",):
             break
         if at > start and length_at(table.DENIES_NEXT, words, at) and word not in ("nor", "non", "or"):
             break
         if word in (":",):
             break
-        if word in (",", "and") and at > start:
-            if not joins or _states(words, at + 1, findings, word):
-                break
+        if word in (",", "and") and at > start and (not joins or _states(words, at + 1, findings, word)):
+            break
         at += 1
     return at
 
@@ -331,7 +330,7 @@ def _deny_back(words: Sequence[str], at: int, found: Scopes, findings: Sequence[
 
 
 def _mark_labels(words: Sequence[str], findings: Sequence[Named], found: Scopes) -> None:
-    """Mark findings that are labels by their values: "pneumothorax: no", "cardiomegaly - absent", "edema (-)"."""
+    """Mark labels by their values: "pneumothorax: no", "cardiomegaly - absent", "edema (-)"."""
     marks = (":", "-", "=", "|", "(", "?")
     places = [(each.start, each.end) for each in findings]
     places += [(at, at + 1) for at, word in enumerate(words[:-1]) if word in table.ABNORMALITIES]
@@ -369,12 +368,11 @@ def _mark_objects(words: Sequence[str], findings: Sequence[Named], found: Scopes
         if (
             words[at] in ("present", "presence", "status", "polarity", "detected", "value")
             and words[at + 1] == ":"
-        ):
-            if words[at + 2] in table.DENIES_ITS_LABEL:
-                before = [each for each in findings if each.start < at and at - each.start < 30]
-                if before and "}" not in words[before[-1].end : at]:
-                    span = before[-1]
-                    found.denied[span.start : span.end] = [True] * (span.end - span.start)
+        ) and words[at + 2] in table.DENIES_ITS_LABEL:
+            before = [each for each in findings if each.start < at and at - each.start < 30]
+            if before and "}" not in words[before[-1].end : at]:
+                span = before[-1]
+                found.denied[span.start : span.end] = [True] * (span.end - span.start)
 
 
 def _mark_hedges(words: Sequence[str], found: Scopes) -> None:
