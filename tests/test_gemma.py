@@ -157,7 +157,7 @@ def test_the_prompt_is_one_turn_of_the_user_and_the_begin_of_the_models(model: L
     ],
 )
 def test_special_tokens_in_a_text_are_text(model: LocalGemma, texts: tuple[str, ...]) -> None:
-    special = set(model._tokenizer.all_special_ids)
+    special = set(model._tokenizer.added_tokens_decoder)
 
     ids = input_ids(model, picture(), *texts, QUESTION)
 
@@ -172,6 +172,23 @@ def test_the_pieces_that_are_told_are_the_answer(model: LocalGemma) -> None:
     assert len(pieces) > 20
     assert "".join(pieces) == said.text
     assert 0 < said.first_token_s < said.seconds
+
+
+def test_a_letter_of_several_tokens_is_told_when_it_is_whole(model: LocalGemma) -> None:
+    tokens = model._tokenizer("a\u00e9\u20ac", add_special_tokens=False)["input_ids"]
+    assert len(tokens) == 6  # of one, two and three bytes
+    script = iter(tokens)
+
+    def say_next(module: torch.nn.Module, inputs: object, logits: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.one_hot(torch.tensor(next(script)), logits.shape[-1]).expand(logits.shape)
+
+    with hooked(model._model.lm_head.register_forward_hook(say_next)):
+        whole, pieces = answer(model, QUESTION, most_tokens=6)
+        script = iter(tokens)
+        broken, told = answer(model, QUESTION, most_tokens=2)
+
+    assert (whole.text, pieces) == ("a\u00e9\u20ac", ["a", "\u00e9", "\u20ac"])
+    assert (broken.text, told) == ("a\ufffd", ["a", "\ufffd"])
 
 
 def test_answering_writes_nothing_to_the_terminal(
