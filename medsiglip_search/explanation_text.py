@@ -1,6 +1,6 @@
-"""An explanation as people read it on a terminal: warnings first, then what is said, then where it comes from."""
+"""An explanation as people read it on a terminal: warnings first, then what is said, then its sources."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from textwrap import wrap
 from typing import Any
 
@@ -10,8 +10,8 @@ WIDTH = 100
 NOTICE = "Research software, not a medical device: no basis for a decision about a patient."
 
 
-def explanation_lines(explanation: Mapping[str, Any]) -> Iterator[str]:
-    """Yield an explanation, as JSON has it."""
+def explanation_lines(explanation: Mapping[str, Any], shown: Collection[str] = ()) -> Iterator[str]:
+    """Yield an explanation, as JSON has it. shown: the subjects whose text was shown while it was made."""
     is_evidence = explanation["explainer"] == "evidence"
     if warnings := explanation["warnings"]:
         yield f"Warnings: {len(warnings)}"
@@ -19,12 +19,10 @@ def explanation_lines(explanation: Mapping[str, Any]) -> Iterator[str]:
             yield from _paragraph(f"{warning['subject']}: {warning['message']}", "! ")
         yield ""
     for picture in explanation["pictures"]:
-        yield from _picture(picture)
-    if explanation["summary"] and not is_evidence:
-        yield "Summary"
-        yield from _paragraph(explanation["summary"])
-    for title, text in (("Reports of the hits", "reports"), ("Draft of a report", "draft")):
-        if explanation[text]:
+        yield from _picture(picture, picture["subject"] in shown)
+    texts = {"Summary": "summary", "Reports of the hits": "reports", "Draft of a report": "draft"}
+    for title, text in texts.items():
+        if explanation[text] and text not in shown and not is_evidence:
             yield title
             yield from _paragraph(explanation[text])
     yield "Evidence, without a language model"
@@ -38,12 +36,13 @@ def explanation_lines(explanation: Mapping[str, Any]) -> Iterator[str]:
     yield NOTICE
 
 
-def _picture(picture: Mapping[str, Any]) -> Iterator[str]:
-    image = "" if picture["image_id"] is None else f", image {picture['image_id']}"
-    yield f"{picture['subject'].capitalize()}{image}"
-    told = [picture["description"], picture["matches"], picture["differs"]]
-    if not any(told):
+def _picture(picture: Mapping[str, Any], is_shown: bool) -> Iterator[str]:
+    told = ["" if is_shown else picture["description"], picture["matches"], picture["differs"]]
+    if not any(told) and not is_shown:
         told = ["Nothing is known of it."]
+    image = "" if picture["image_id"] is None else f", image {picture['image_id']}"
+    if any(told):
+        yield f"{picture['subject'].capitalize()}{image}"
     for text in filter(None, told):
         yield from _paragraph(text)
 

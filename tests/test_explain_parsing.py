@@ -85,4 +85,4 @@ def test_what_is_shown_of_an_unfinished_answer_has_no_json():
         show = Sentences(told.append)
         for start in range(0, len(answer), pieces):
             show(answer[start : start + pieces])
-        assert "".join(told) == re.split("[{`]", answer)[0]
+        assert "".join(told) == re.split("[{`]", answer)[0].strip()

@@ -10,6 +10,7 @@ from medsiglip_search import wire
 from medsiglip_search.explain import Case
 from medsiglip_search.explain.addressed import speaks_to_a_program
 from medsiglip_search.explain.evidence import EvidenceExplainer
+from medsiglip_search.explain.gathering import findings_of
 from medsiglip_search.explain.language import LanguageExplainer, Options
 from medsiglip_search.explain.picture_evidence import PictureEvidence
 from medsiglip_search.explain.prompts import known_of
@@ -27,10 +28,8 @@ def instance(**columns: str) -> Instance:
 
 
 def case_of(**columns: str) -> Case:
-    from medsiglip_search.explain.gathering import _findings
-
     record = record_of(instance(**columns))
-    findings = tuple(_findings((), record, ()))
+    findings = tuple(findings_of((), record, ()))
     made = case("hit 1", findings, hit(1), is_normal=record.is_normal, record=record.text)
     return Case(made.subject, made.evidence, made.pictures, made.digest, record.text, record.report, made.hit)
 

@@ -122,10 +122,11 @@ def explain_command(file_of: "Callable[[], FileOf]") -> Explain:
         Hits come first. What a language model says is checked against the records and the encoder's own
         scores; exit with 1 where it broke down.
         """
+        from medsiglip_search.explain import untold
         from medsiglip_search.explain.evidence import EvidenceExplainer
         from medsiglip_search.explain.gathering import Gatherer
         from medsiglip_search.explain.language import LanguageExplainer, Options
-        from medsiglip_search.explain.opening import Access, open_explainer, open_model
+        from medsiglip_search.explain.opening import EVIDENCE, Access, open_explainer, open_model
         from medsiglip_search.images.guard import Guard, Limits
         from medsiglip_search.queries import Query
         from medsiglip_search.search import Searcher
@@ -156,11 +157,13 @@ def explain_command(file_of: "Callable[[], FileOf]") -> Explain:
         def explainer_of(chat: "ChatModel") -> "Explainer":
             return LanguageExplainer(chat, options, open_model(reader, access) if reader else None)
 
+        shown = _Shown(as_json)
         with Guard(1, limits) as guard:
             question = Gatherer(searcher, scorers, guard, file_of()).gather(query, result)
             try:
                 explaining = open_explainer(explainer, access, explainer_of)
-                explanation = _explained(explaining, question, as_json)
+                # The evidence comes all at once, with the rest.
+                explanation = _explained(explaining, question, untold if explainer == EVIDENCE else shown)
             except ExplainerUnavailable as error:
                 explanation = EvidenceExplainer().explain(question)
                 explanation = replace(explanation, state="failed", problem=str(error))
@@ -169,7 +172,8 @@ def explain_command(file_of: "Callable[[], FileOf]") -> Explain:
             hits = [wire.hit_json(hit) for hit in result]
             print_json([{**wire.explanation_json(explanation), "hits": hits, "heatmaps": written}])
         else:
-            print_lines(explanation_lines(wire.explanation_json(explanation)))
+            shown.end()
+            print_lines(explanation_lines(wire.explanation_json(explanation), shown.subjects))
             print_lines(f"heat map  {path}" for path in written)
         if explanation.state not in ("done", "cancelled"):
             raise typer.Exit(say_failed(explanation.problem, MedSiglipSearchError.exit_code))
@@ -197,15 +201,15 @@ def _scorers(searcher: "Searcher", labels: str | None, calibration: Path | None)
     return Scorers(searcher.encoder, label_set, read)
 
 
-def _explained(explainer: "Explainer", question: "Question", as_json: bool) -> "Explanation":
-    """Return the explanation, and show it while it is made; Ctrl-C ends it with what was said until then."""
+def _explained(explainer: "Explainer", question: "Question", tell: "TellPiece") -> "Explanation":
+    """Return the explanation; Ctrl-C ends it with what was said until then."""
     stop = threading.Event()
     results: list[Explanation] = []
     failures: list[BaseException] = []
 
     def work() -> None:
         try:
-            results.append(explainer.explain(question, _tell(as_json, explainer.name), stop))
+            results.append(explainer.explain(question, tell, stop))
         except BaseException as error:
             failures.append(error)
 
@@ -222,23 +226,31 @@ def _explained(explainer: "Explainer", question: "Question", as_json: bool) -> "
     return results[0]
 
 
-def _tell(as_json: bool, explainer: str) -> "TellPiece":
-    """Return what shows pieces of text: to programs as JSON on stderr, to people on stdout."""
-    told: list[str] = []
+class _Shown:
+    """Shows pieces of text while they are made: to programs as JSON on stderr, to people on stdout.
 
-    def tell(subject: str, text: str) -> None:
-        if as_json:
+    subjects: whose text was shown to people.
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self.subjects: list[str] = []
+        self._as_json = as_json
+
+    def __call__(self, subject: str, text: str) -> None:
+        if self._as_json:
             print_json([{"subject": subject, "piece": text}], to_stderr=True)
             return
-        if explainer == "evidence":
-            return  # all of it comes at once, with the rest
-        if told != [subject]:
-            sys.stdout.write(("\n" if told else "") + f"{subject}: ")
-            told[:] = [subject]
+        if self.subjects[-1:] != [subject]:
+            sys.stdout.write(("\n\n" if self.subjects else "") + f"{subject.capitalize()}: ")
+            self.subjects.append(subject)
+            text = text.lstrip()
         sys.stdout.write("\n".join(map(terminal.printable, text.split("\n"))))
         sys.stdout.flush()
 
-    return tell
+    def end(self) -> None:
+        """Leave a line after what was shown."""
+        if self.subjects:
+            sys.stdout.write("\n\n")
 
 
 def _heatmaps(searcher: "Searcher", question: "Question", text: str | None, folder: Path) -> Sequence[str]:

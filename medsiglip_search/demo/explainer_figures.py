@@ -1,4 +1,4 @@
-"""How well the demo explainer describes pictures whose findings are known, and what the checker sees of it."""
+"""How well an explainer describes pictures whose findings are known, and what the checker sees of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,8 @@ class ExplainerFigures:
 
     f1: micro, of findings named, sides aside. sides: the true side among sided findings that were named.
     invented, missed, wrong_sides: how many mistakes there were, and of those how many the checker flags.
-    flagged_right: of pictures without a mistake, how many it objects to all the same. parsed: answers in form.
+    flagged_right: of pictures without a mistake, how many it objects to all the same. parsed: answers in the
+    form that was asked for.
     """
 
     pictures: int

@@ -10,7 +10,7 @@ from medsiglip_search import filters
 from medsiglip_search.errors import Reason, Unreadable
 from medsiglip_search.explain import Case, Pictures, Question
 from medsiglip_search.explain.picture_evidence import Caution, FindingEvidence, PictureEvidence
-from medsiglip_search.explain.recording import Record, record_of
+from medsiglip_search.explain.recording import NO_RECORD, Record, record_of
 from medsiglip_search.explain.scoring import Score, Scorers
 from medsiglip_search.images import pixel_digest, sampled_frames
 from medsiglip_search.images.guard import Guard
@@ -94,8 +94,8 @@ class Gatherer:
         rendering = self._searcher.gallery.meta.spec.rendering
         pixels, attributes = self._read(part, rendering)
         [embedding] = self._searcher.encoder.embed_images([pixels])
-        scores = self._scorers.score(embedding, attributes.modality)
-        evidence = _evidence("query", attributes, scores, Record(), records)
+        attributes, scores = self._scored(embedding, attributes)
+        evidence = evidence_of("query", attributes, scores, NO_RECORD, records)
 
         def pictures(rendering: RenderSpec, most: int) -> list[np.ndarray]:
             return [self._read(part, rendering)[0]]
@@ -116,12 +116,19 @@ class Gatherer:
     def _stored_case(self, instance: Instance, records: Sequence[Record]) -> Case:
         """Return the case of an image of the gallery that was asked about."""
         own = record_of(instance, *self._columns)
-        case = self._case("query", instance, own, None)
-        scores = self._scores_of(instance)
-        return replace(case, evidence=_evidence("query", instance.attributes, scores, own, records))
+        return self._case("query", instance, own, None, records)
 
-    def _case(self, subject: str, instance: Instance, record: Record, hit: Hit | None) -> Case:
-        evidence = _evidence(subject, instance.attributes, self._scores_of(instance), record)
+    def _case(
+        self,
+        subject: str,
+        instance: Instance,
+        record: Record,
+        hit: Hit | None,
+        neighbours: Sequence[Record] = (),
+    ) -> Case:
+        [embedding] = self._searcher.gallery.embeddings_of([instance.image_id])
+        attributes, scores = self._scored(embedding, instance.attributes)
+        evidence = evidence_of(subject, attributes, scores, record, neighbours)
         return Case(
             subject,
             evidence,
@@ -132,9 +139,11 @@ class Gatherer:
             hit,
         )
 
-    def _scores_of(self, instance: Instance) -> tuple[Score, ...]:
-        [embedding] = self._searcher.gallery.embeddings_of([instance.image_id])
-        return self._scorers.score(embedding, instance.attributes.modality)
+    def _scored(self, embedding: np.ndarray, attributes: Attributes) -> tuple[Attributes, tuple[Score, ...]]:
+        """Return attributes, with the modality that the encoder sees where none is told, and scores."""
+        if attributes.modality is None:
+            attributes = replace(attributes, modality=self._scorers.modality_of(embedding))
+        return attributes, self._scorers.score(embedding, attributes.modality)
 
     def _pictures(self, instance: Instance) -> Pictures:
         """Return what reads an image's file, or slices of its volume where several are wanted."""
@@ -159,7 +168,7 @@ class Gatherer:
         return sorted_slices(gallery.instances(gallery.select(series)))
 
 
-def _evidence(
+def evidence_of(
     subject: str,
     attributes: Attributes,
     scores: Sequence[Score],
@@ -171,12 +180,12 @@ def _evidence(
         subject,
         attributes.modality,
         attributes.body_part.lower() if attributes.body_part else None,
-        tuple(_findings(scores, record, [each for each in neighbours if each.tells])),
+        tuple(findings_of(scores, record, [each for each in neighbours if each.tells])),
         record.is_normal,
     )
 
 
-def _findings(
+def findings_of(
     scores: Sequence[Score], record: Record, neighbours: Sequence[Record]
 ) -> Iterator[FindingEvidence]:
     by_name = {score.finding: score for score in scores}

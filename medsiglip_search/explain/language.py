@@ -23,11 +23,11 @@ from medsiglip_search.explain import (
     untold,
 )
 from medsiglip_search.explain.chat import Answer, ChatModel, Prompt
-from medsiglip_search.explain.check import check
+from medsiglip_search.explain.check import check, is_supported
 from medsiglip_search.explain.comparing import differs, joined, matches, names
 from medsiglip_search.explain.evidence import asked_findings, evidence_statement, result_cautions, stated
 from medsiglip_search.explain.parsing import Description, Sentences, parse_description
-from medsiglip_search.explain.picture_evidence import Caution
+from medsiglip_search.explain.picture_evidence import Caution, FindingEvidence, PictureEvidence
 from medsiglip_search.explain.plain_text import plain
 from medsiglip_search.explain.prompts import Described
 
@@ -298,12 +298,30 @@ def _of_texts(question: Question, summary: str, draft: str) -> Iterator[Caution]
     for case in question.cases:
         if draft and case.subject == subject:
             yield from (replace(each, subject="draft") for each in check(draft, case.evidence))
-    if summary and question.query is not None:
-        # Of what sums up several pictures only what is told of the query can be held against one.
-        said = " ".join(s for s in summary.split(". ") if "query" in s.lower() and "hit" not in s.lower())
-        for caution in check(said, question.query.evidence) if said else ():
-            if caution.kind != "unsaid":
-                yield replace(caution, subject="summary")
+    for caution in check(summary, _of_all(question)) if summary else ():
+        if caution.kind in ("unsupported", "modality", "organ"):
+            yield replace(caution, subject="summary")
+
+
+def _of_all(question: Question) -> PictureEvidence:
+    """Return what is known of any of the pictures: a text about all of them may tell what one alone shows."""
+    best: dict[str, FindingEvidence] = {}
+    for case in question.cases:
+        for each in case.evidence.findings:
+            so_far = best.get(each.finding)
+            if so_far is None or (is_supported(each, case.subject), each.probability or 0) > (
+                is_supported(so_far, case.subject),
+                so_far.probability or 0,
+            ):
+                best[each.finding] = each
+    kinds = {case.evidence.modality for case in question.cases}
+    parts = {case.evidence.body_part for case in question.cases}
+    return PictureEvidence(
+        "result",
+        kinds.pop() if len(kinds) == 1 else None,
+        parts.pop() if len(parts) == 1 else None,
+        tuple(best.values()),
+    )
 
 
 def _drafted(question: Question) -> str:

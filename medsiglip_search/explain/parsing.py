@@ -25,7 +25,7 @@ _SIDES = {
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A finding that an answer names. side: "left", "right", "both", or None. place: "" where none is told."""
+    """A finding that an answer names. side: "left", "right", "both" or None. place: "" where none is told."""
 
     finding: str
     side: str | None = None
@@ -73,14 +73,17 @@ class Sentences:
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._ended = False
+        self._held = ""  # the space before what may be JSON
 
     def __call__(self, piece: str) -> None:
         if self._ended:
             return
-        before, *rest = re.split("[`{]", piece, maxsplit=1)
+        before, *rest = re.split("[`{]", self._held + piece, maxsplit=1)
         self._ended = bool(rest)
-        if before:
-            self._tell(before)
+        said = before.rstrip()
+        self._held = before[len(said) :]
+        if said:
+            self._tell(said)
 
 
 def _last_object(answer: str) -> tuple[int, int, dict[str, Any]] | None:

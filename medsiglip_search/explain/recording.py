@@ -1,4 +1,4 @@
-"""What is written down about an image: findings and reports, as the sidecar table gave them. All of it is data."""
+"""What is written down about an image: findings and reports of the sidecar table, all of it data."""
 
 import re
 from collections.abc import Mapping
@@ -21,6 +21,7 @@ _SIDES: dict[str, frozenset[Side]] = {
     "both": frozenset({"left", "right"}),
 }
 
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """What is written down about one image.
@@ -39,6 +40,9 @@ class Record:
     def tells(self) -> bool:
         """Whether it says anything of findings."""
         return bool(self.findings) or self.is_normal is not None
+
+
+NO_RECORD = Record()
 
 
 def record_of(instance: Instance, findings_column: str = "findings", report_column: str = "report") -> Record:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medsiglip_search.demo.asking import findings_of
+from medsiglip_search.demo.asking import modality_of as demo_modality_of
 from medsiglip_search.encoders import Encoder
 from medsiglip_search.errors import InvalidLabelSet
 from medsiglip_search.labels import LabelSet
@@ -15,7 +17,8 @@ from medsiglip_search.labels.opening import open_label_set
 LABEL_SETS = {"CR": "chexpert-13", "DX": "chexpert-13"}
 """The shipped sets of findings, by the modality that they are asked of."""
 
-DEMO_LABEL_SET = "demo-findings"
+DEMO = "demo"
+"""The encoder that knows what is drawn in each modality."""
 
 # Pictures that show the patient's side: which eye or which arm is not to be seen.
 _SIDED_MODALITIES = frozenset({"CR", "DX", "CT", "MR", "PT"})
@@ -88,18 +91,27 @@ class Scorers:
         """Score every picture against the set that was chosen, else those whose modality has one."""
         self._encoder = encoder
         self._chosen = FindingScorer(chosen, encoder, calibration) if chosen is not None else None
-        self._made: dict[str, FindingScorer] = {}
+        self._made: dict[str, FindingScorer | None] = {}
+
+    def modality_of(self, embedding: np.ndarray) -> str | None:
+        """Return the modality of a picture whose file says none; None where the encoder was not tried on that."""
+        return demo_modality_of(embedding, self._encoder) if self._encoder.name == DEMO else None
 
     def score(self, embedding: np.ndarray, modality: str | None) -> tuple[Score, ...]:
         """Return the scores of a picture, none where no set is made for its kind."""
-        if self._chosen is not None:
-            return self._chosen.score(embedding, modality)
-        name = DEMO_LABEL_SET if self._encoder.name == "demo" else LABEL_SETS.get(modality or "")
-        if name is None:
-            return ()
-        if name not in self._made:
-            self._made[name] = FindingScorer(open_label_set(name), self._encoder)
-        return self._made[name].score(embedding, modality)
+        scorer = self._chosen or self._scorer_of(modality or "")
+        return scorer.score(embedding, modality) if scorer is not None else ()
+
+    def _scorer_of(self, modality: str) -> FindingScorer | None:
+        if modality not in self._made:
+            label_set = self._label_set(modality)
+            self._made[modality] = FindingScorer(label_set, self._encoder) if label_set else None
+        return self._made[modality]
+
+    def _label_set(self, modality: str) -> LabelSet | None:
+        if self._encoder.name == DEMO:
+            return findings_of(modality)
+        return open_label_set(LABEL_SETS[modality]) if modality in LABEL_SETS else None
 
 
 def _is_midline(finding: str) -> bool:
