@@ -105,7 +105,7 @@ class _Reading:
             yield self._claim("finding", finding, each.start, each.end, denied)
 
     def _is_mere_word(self, each: Named) -> bool:
-        """Return whether a word names a finding elsewhere and none here: "bone density", "soft tissue shadow"."""
+        """Return whether a word names a finding elsewhere only: "bone density", "soft tissue shadow"."""
         word = self.words[each.start : each.end]
         before = self.words[max(0, each.start - 2) : each.start]
         after = self.words[each.end : each.end + 1]
