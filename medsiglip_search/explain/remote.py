@@ -1,24 +1,22 @@
 """Any OpenAI-compatible chat server by its URL: vLLM, llama.cpp, `transformers serve`, Vertex AI."""
 
-import asyncio
 import base64
 import json
 import logging
 import math
-import queue
 import threading
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from medsiglip_search.encoders.fitting import fitted
 from medsiglip_search.errors import ExplainerFailed, ExplainerUnavailable
+from medsiglip_search.explain.background import Call
 from medsiglip_search.explain.breaker import Breaker
 from medsiglip_search.explain.chat import Abilities, Answer, Prompt, Tell
 from medsiglip_search.explain.server_address import read_address, read_key
-from medsiglip_search.explain.server_calls import Caller, RemoteLimits, RequestRefused, Said
+from medsiglip_search.explain.server_calls import Caller, RemoteLimits, RequestRefused
 from medsiglip_search.explain.server_events import shortened
 from medsiglip_search.images import png
 from medsiglip_search.records import PreprocessSpec
@@ -36,11 +34,6 @@ ABILITIES = Abilities(pictures=16)
 
 MOST_NAMED = 10
 """Models of a server in a message."""
-
-# How often a call looks whether it is still wanted, and how long its end is waited for then.
-_LOOK_S, _LEAVE_S = 0.05, 0.7
-
-T = TypeVar("T")
 
 
 class RemoteModel:
@@ -107,65 +100,6 @@ class RemoteModel:
         return Answer("".join(told), ended, tokens, seconds, first_s or seconds)
 
 
-class Call:
-    """Work in an event loop of its own, whose pieces come out here, and which ends when it is not wanted.
-
-    The caller's thread is never inside a read, so that nothing a server does holds it up.
-    """
-
-    def __init__(self, work: Callable[[Tell], Coroutine[Any, Any, Said]], stop: threading.Event) -> None:
-        self._stop = stop
-        self._is_left = threading.Event()
-        self._ended = threading.Event()
-        self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._outcome: Said | BaseException | None = None
-        # Not waited for at exit: a name that nobody resolves keeps it for as long as the system likes.
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run(work)), daemon=True)
-        self._thread.start()
-
-    def next_piece(self) -> str | None:
-        """Return a piece as soon as there is one; None after the last, or once stopped."""
-        while not self._stop.is_set():
-            try:
-                return self._pieces.get(timeout=_LOOK_S)
-            except queue.Empty:
-                continue
-        return None
-
-    def result(self) -> Said | None:
-        """Return how it ended; None if it was stopped. Raises what it raised."""
-        if self._stop.is_set():
-            return None
-        if isinstance(self._outcome, BaseException):
-            raise self._outcome
-        return self._outcome
-
-    def leave(self) -> None:
-        """End it, and wait a moment until the connection is closed."""
-        self._is_left.set()
-        self._ended.wait(_LEAVE_S)
-
-    async def _run(self, work: Callable[[Tell], Coroutine[Any, Any, Said]]) -> None:
-        task = asyncio.ensure_future(work(self._pieces.put))
-        try:
-            while not (await asyncio.wait({task}, timeout=_LOOK_S))[0]:
-                if self._stop.is_set() or self._is_left.is_set():
-                    # Once: a second time would break into the closing of the connection.
-                    task.cancel()
-                    await asyncio.wait({task}, timeout=_LEAVE_S)
-                    break
-            if not task.done():
-                return
-            self._outcome = task.result()
-        except asyncio.CancelledError:
-            pass  # the caller knows
-        except BaseException as error:
-            self._outcome = error
-        finally:
-            self._ended.set()
-            self._pieces.put(None)
-
-
 def connect(
     url: str,
     model: str | None = None,
@@ -198,10 +132,14 @@ def connect(
 
 
 def _only_model(base: str, caller: Caller) -> str:
+    call = Call(lambda tell: caller.models(), threading.Event())
     try:
-        names = _in_thread(caller.models())
+        call.next_piece()  # there is none; it waits for the end
+        names = call.result() or []
     except ExplainerFailed as error:
         raise ExplainerUnavailable(f"{error}; or name its model with --model") from error
+    finally:
+        call.leave()
     if len(names) == 1:
         return names[0]
     if not names:
@@ -209,24 +147,6 @@ def _only_model(base: str, caller: Caller) -> str:
     listed = ", ".join(map(shortened, names[:MOST_NAMED]))
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     raise ExplainerUnavailable(f"{base}: has {len(names)} models; choose with --model: {listed}{more}")
-
-
-def _in_thread(work: Coroutine[Any, Any, T]) -> T:
-    """Return what a coroutine does, also where the caller's thread has a running event loop."""
-    outcome: list[T | BaseException] = []
-
-    def run() -> None:
-        try:
-            outcome.append(asyncio.run(work))
-        except BaseException as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join()
-    if isinstance(outcome[0], BaseException):
-        raise outcome[0]
-    return outcome[0]
 
 
 def _request(model: str, prompt: Prompt, stop: threading.Event) -> bytes | None:
