@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -174,7 +174,7 @@ def explain_command(file_of: "Callable[[], FileOf]") -> Explain:
         else:
             shown.end()
             print_lines(explanation_lines(wire.explanation_json(explanation), shown.subjects))
-            print_lines(f"heat map  {path}" for path in written)
+            print_cells([(f"heat map of {one['subject']}", str(one["file"])) for one in written])
         if explanation.state not in ("done", "cancelled"):
             raise typer.Exit(say_failed(explanation.problem, MedSiglipSearchError.exit_code))
         if explanation.state == "cancelled":
@@ -253,8 +253,10 @@ class _Shown:
             sys.stdout.write("\n\n")
 
 
-def _heatmaps(searcher: "Searcher", question: "Question", text: str | None, folder: Path) -> Sequence[str]:
-    """Write where each hit answers the text, and return the files."""
+def _heatmaps(
+    searcher: "Searcher", question: "Question", text: str | None, folder: Path
+) -> list[dict[str, object]]:
+    """Write where each picture answers the text, and return the files and the hottest places."""
     from medsiglip_search.errors import InvalidQuery, Unreadable
     from medsiglip_search.explain.heatmap import heatmap, overlay
     from medsiglip_search.images import png
@@ -265,7 +267,7 @@ def _heatmaps(searcher: "Searcher", question: "Question", text: str | None, fold
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidQuery(f"{folder}: cannot be made: {error.strerror}. Give another folder") from None
-    written = []
+    written: list[dict[str, object]] = []
     for case in question.cases:
         try:
             [picture] = case.pictures(searcher.gallery.meta.spec.rendering, 1)
@@ -273,6 +275,8 @@ def _heatmaps(searcher: "Searcher", question: "Question", text: str | None, fold
             note(f"{case.subject}: no heat map: {error}")
             continue
         path = folder / f"{case.subject.replace(' ', '_')}.png"
-        path.write_bytes(png(overlay(picture, heatmap(searcher.encoder, picture, text), 0.5)))
-        written.append(str(path))
+        heat = heatmap(searcher.encoder, picture, text)
+        path.write_bytes(png(overlay(picture, heat)))
+        told = {"subject": case.subject, "file": str(path), "hottest": heat.hottest, "box": heat.box()}
+        written.append(told)
     return written

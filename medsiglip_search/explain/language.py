@@ -31,6 +31,9 @@ from medsiglip_search.explain.picture_evidence import Caution, FindingEvidence, 
 from medsiglip_search.explain.plain_text import plain
 from medsiglip_search.explain.prompts import Described
 
+DEMO = "demo"
+_OF_DEMO = Caution("demo", "result", "The demo explainer knows synthetic pictures only.")
+
 MOST_SLICES = 16
 """Of one volume in a prompt."""
 
@@ -71,7 +74,7 @@ class LanguageExplainer:
         talk = _Talk(tell, stop or threading.Event())
         described: dict[str, Description] = {}
         opinions: dict[str, Description] = {}
-        cautions: list[Caution] = []
+        cautions = [_OF_DEMO] if self.name == DEMO else []
         summary = reports = draft = ""
         with talk.ended_by_failure():
             for case in question.cases:

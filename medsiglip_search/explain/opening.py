@@ -10,8 +10,9 @@ from medsiglip_search.explain import DEMO_EXPLAINER_FOLDER, Explainer
 from medsiglip_search.explain.cache import CachedModel
 from medsiglip_search.explain.chat import Abilities, ChatModel
 from medsiglip_search.explain.evidence import EvidenceExplainer
+from medsiglip_search.explain.language import DEMO
 
-EVIDENCE, DEMO = "evidence", "demo"
+EVIDENCE = "evidence"
 DEMO_ABILITIES = Abilities(pictures=1, writes=False)
 
 
@@ -19,9 +20,9 @@ DEMO_ABILITIES = Abilities(pictures=1, writes=False)
 class Access:
     """How models are reached.
 
-    device, four_bit: of a local one. model: which of a server's. key_file: with the server's key; without, the
-    environment is asked. may_upload: whether pictures and reports may leave this machine. is_cached: whether
-    answers are kept on disk.
+    device, four_bit: of a local one. model: which of a server's. key_file: with the server's key; without,
+    the environment is asked. may_upload: whether pictures and reports may leave this machine. is_cached:
+    whether answers are kept on disk.
     """
 
     device: str = "auto"

@@ -53,8 +53,8 @@ class PictureEvidence:
 class Caution:
     """A reason to distrust something that an explanation says.
 
-    kind: what is wrong, see `CAUTIONS`. subject: which picture. message: for people, one sentence.
-    quote: the words that it is about, empty where something was left unsaid.
+    kind: what is wrong, see `CAUTIONS`. subject: which picture, or "result", "summary", "draft". message: for
+    people, one sentence. quote: the words that it is about, empty where something was left unsaid.
     """
 
     kind: str
@@ -63,7 +63,7 @@ class Caution:
     quote: str = ""
 
 
-CAUTIONS = {
+CHECKED = {
     "normal": "called normal, though something speaks for a finding",
     "unsupported": "a finding that nothing supports",
     "contradicted": "a finding denied, though something speaks for it, or the other way round",
@@ -71,6 +71,19 @@ CAUTIONS = {
     "organ": "another part of the body",
     "modality": "another kind of picture",
     "unsaid": "a finding that is evident, and not mentioned",
-    "opinions": "asked in other words, another answer",
 }
-"""The kinds of cautions."""
+"""The cautions that a text about one picture is checked for, by kind."""
+
+CAUTIONS = CHECKED | {
+    "opinions": "asked in other words, another answer",
+    "form": "an answer that did not come in the form asked for",
+    "loop": "an answer that repeated itself",
+    "length": "an answer that was cut off at its longest",
+    "joint": "a model that is not made for so many pictures in one prompt",
+    "unread": "a picture that could not be read",
+    "record": "a record that is missing, or was left aside",
+    "match": "no hit stands out of the gallery",
+    "agreement": "the hits do not agree",
+    "demo": "a model that knows synthetic pictures only",
+}
+"""All kinds of cautions."""

@@ -64,7 +64,7 @@ class FindingScorer:
         self._left_from_right = encoder.scale * (left - right)[:, 0]
 
     def score(self, embedding: np.ndarray, modality: str | None) -> tuple[Score, ...]:
-        """Return each finding's score in a picture of this (D,) embedding; sides where a modality shows them."""
+        """Return each finding's score in a picture of this (D,) embedding; sides where it can show them."""
         row = np.array(embedding, np.float32).reshape(1, -1)
         probabilities = self._labeller.label(row).best[0]
         left = 1 / (1 + np.exp(-(self._left_from_right @ row[0])))
@@ -94,7 +94,7 @@ class Scorers:
         self._made: dict[str, FindingScorer | None] = {}
 
     def modality_of(self, embedding: np.ndarray) -> str | None:
-        """Return the modality of a picture whose file says none; None where the encoder was not tried on that."""
+        """Return the modality of a picture whose file says none; None where that was not tried."""
         return demo_modality_of(embedding, self._encoder) if self._encoder.name == DEMO else None
 
     def score(self, embedding: np.ndarray, modality: str | None) -> tuple[Score, ...]:
