@@ -277,6 +277,11 @@ def _heatmaps(
         path = folder / f"{case.subject.replace(' ', '_')}.png"
         heat = heatmap(searcher.encoder, picture, text)
         path.write_bytes(png(overlay(picture, heat)))
-        told = {"subject": case.subject, "file": str(path), "hottest": heat.hottest, "box": heat.box()}
+        told: dict[str, object] = {
+            "subject": case.subject,
+            "file": str(path),
+            "hottest": heat.hottest,
+            "box": heat.box(),
+        }
         written.append(told)
     return written

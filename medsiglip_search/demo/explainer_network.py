@@ -104,7 +104,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast, encoder: SiglipModel) -> Gemm
     """Return a Gemma 3 that sees as the encoder does and has not learned to speak."""
     vision = copy.deepcopy(encoder.vision_model.config)
     vision.vision_use_head = False
-    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL_TOKENS}
+    ids = {name: tokenizer.get_vocab()[name] for name in SPECIAL_TOKENS}
     config = Gemma3Config(
         text_config={
             "vocab_size": len(tokenizer),
@@ -127,7 +127,6 @@ def make_model(tokenizer: PreTrainedTokenizerFast, encoder: SiglipModel) -> Gemm
         boi_token_index=ids[_PICTURE_START],
         eoi_token_index=ids[_PICTURE_END],
         image_token_index=ids[_PICTURE],
-        eos_token_id=[ids["<eos>"], ids[_TURN_END]],
     )
     model = Gemma3ForConditionalGeneration(config)
     # Gemma 3 has no use for the pooling head.

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -141,7 +142,8 @@ def _question(rng: Rng, processor: Gemma3Processor, modality: Modality) -> str:
     """Return a question as the chat template makes it, the picture's tokens in their place."""
     asked = prompts.describe([_NO_PICTURE], _known(rng, modality), again=bool(rng.random() < 0.4))
     content = [{"type": "image"}, {"type": "text", "text": asked.parts[-1]}]
-    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    turn: Any = {"role": "user", "content": content}
+    text = processor.apply_chat_template([turn], add_generation_prompt=True)
     return text.replace(processor.boi_token, processor.full_image_sequence)
 
 

@@ -1,6 +1,6 @@
 """How a hit and what was asked for are alike, from the findings that each is said to show."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from medsiglip_search.explain.parsing import Named
 
@@ -45,7 +45,7 @@ def without_side(finding: str) -> str:
     return next((finding[len(side) :] for side in _SIDED if finding.startswith(side)), finding)
 
 
-def joined(words: "Sequence[str] | map[str]") -> str:
+def joined(words: Iterable[str]) -> str:
     """Return words as a sentence lists them."""
     listed = list(dict.fromkeys(words))
     return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} and {listed[-1]}"
