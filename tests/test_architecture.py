@@ -21,7 +21,13 @@ COMPOSITION_ROOT = "medsiglip_search/cli.py"
 HOMES = {
     "faiss": ["medsiglip_search/index/faiss"],
     "fsspec": ["indexer/sources/remote"],
+    "httpx": ["medsiglip_search/explain/server_address", "medsiglip_search/explain/server_calls"],
     "lance": ["medsiglip_search/gallery_table"],
+    "transformers": [
+        "medsiglip_search/demo",
+        "medsiglip_search/encoders/siglip",
+        "medsiglip_search/explain/gemma",
+    ],
     "yaml": ["medsiglip_search/labels/reading"],
     # DICOM is read in one place; the synthetic archive is written in the other.
     "pydicom": ["medsiglip_search/demo/dicom", "medsiglip_search/images/dicom"],
@@ -36,6 +42,7 @@ SLOW_TO_IMPORT = (
     "open_clip",
     "pydicom",
     "imagecodecs",
+    "httpx",
     "scipy",
     "sklearn",
     "matplotlib",

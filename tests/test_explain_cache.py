@@ -1,11 +1,15 @@
 """Answers kept on disk."""
 
+import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from explaining import Scripted
 
+from medsiglip_search.explain import cache
 from medsiglip_search.explain.cache import CachedModel
 from medsiglip_search.explain.chat import Prompt
 
@@ -71,3 +75,22 @@ def test_a_damaged_answer_or_folder_costs_nothing_but_time(tmp_path: Path):
     file.write_text("{")
     assert ask(CachedModel(Scripted(["again"]), tmp_path), "what?")[0] == "again"
     assert ask(CachedModel(Scripted(["third"]), file), "what?")[0] == "third"
+
+
+def test_an_old_answer_is_asked_anew(tmp_path: Path):
+    ask(CachedModel(Scripted(["one"]), tmp_path), "what?")
+    [file] = tmp_path.iterdir()
+    os.utime(file, (0, time.time() - 100))
+    assert ask(CachedModel(Scripted(["new"]), tmp_path, most_age_s=1000), "what?")[0] == "one"
+    assert ask(CachedModel(Scripted(["new"]), tmp_path, most_age_s=50), "what?")[0] == "new"
+
+
+def test_when_there_are_too_many_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cache, "MOST_ANSWERS", 10)
+    for number in range(10):
+        ask(CachedModel(Scripted(["one"]), tmp_path), str(number))
+    oldest, *others = sorted(tmp_path.iterdir())
+    os.utime(oldest, (0, time.time() - 100))
+    ask(CachedModel(Scripted(["one"]), tmp_path), "one more")
+    assert not oldest.exists()
+    assert all(path.exists() for path in others)

@@ -12,7 +12,8 @@ from medsiglip_search.explain.chat import Abilities, Answer, ChatModel, Prompt, 
 from medsiglip_search.windows import RenderSpec
 
 MOST_ANSWERS = 20_000
-MOST_AGE_S = 30 * 86_400.0
+DAY_S = 86_400.0
+MOST_AGE_S = 30 * DAY_S
 
 
 def default_folder() -> Path:
@@ -27,8 +28,10 @@ class CachedModel:
     A cache that cannot be read or written costs time and nothing else.
     """
 
-    def __init__(self, model: ChatModel, folder: Path | None = None) -> None:
+    def __init__(self, model: ChatModel, folder: Path | None = None, most_age_s: float = MOST_AGE_S) -> None:
+        """Keep the model's answers in a folder, the user's own by default, for so long."""
         self._model = model
+        self._most_age_s = most_age_s
         self._folder = folder or default_folder()
         self.name, self.revision = model.name, model.revision
         self.abilities: Abilities = model.abilities
@@ -38,7 +41,7 @@ class CachedModel:
     def generate(self, prompt: Prompt, tell: Tell, stop: threading.Event) -> Answer:
         """Return the answer from disk or from the model; see `ChatModel`."""
         path = self._folder / f"{self._key(prompt)}.json"
-        if (kept := _read(path)) is not None:
+        if (kept := _read(path, self._most_age_s)) is not None:
             tell(kept.text)
             return kept
         answer = self._model.generate(prompt, tell, stop)
@@ -55,9 +58,9 @@ class CachedModel:
         return digest.hexdigest()
 
 
-def _read(path: Path) -> Answer | None:
+def _read(path: Path, most_age_s: float) -> Answer | None:
     try:
-        if time.time() - path.stat().st_mtime > MOST_AGE_S:
+        if time.time() - path.stat().st_mtime > most_age_s:
             path.unlink()
             return None
         return Answer(**json.loads(path.read_text("utf-8")))

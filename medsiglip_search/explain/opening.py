@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medsiglip_search.errors import ExplainerUnavailable
 from medsiglip_search.explain import DEMO_EXPLAINER_FOLDER, Explainer
-from medsiglip_search.explain.cache import CachedModel
+from medsiglip_search.explain.cache import DAY_S, MOST_AGE_S, CachedModel
 from medsiglip_search.explain.chat import Abilities, ChatModel
 from medsiglip_search.explain.evidence import EvidenceExplainer
 from medsiglip_search.explain.language import DEMO
@@ -44,12 +44,19 @@ def open_explainer(name: str, access: Access, explainer_of: Callable[[ChatModel]
 def open_model(name: str, access: Access) -> ChatModel:
     """Return the language model of a name. Raises ExplainerUnavailable."""
     model = _model(name, access)
-    return CachedModel(model) if access.is_cached else model
+    if not access.is_cached:
+        return model
+    # What stands behind a URL can change without a sign; weights here have their digest.
+    return CachedModel(model, most_age_s=DAY_S if _is_url(name) else MOST_AGE_S)
+
+
+def _is_url(name: str) -> bool:
+    return bool(re.match(r"[a-z][a-z0-9+.-]*://", name, re.IGNORECASE))
 
 
 def _model(name: str, access: Access) -> ChatModel:
     # torch, transformers and httpx take seconds to import.
-    if re.match(r"[a-z][a-z0-9+.-]*://", name, re.IGNORECASE):
+    if _is_url(name):
         import os
 
         from medsiglip_search.explain.remote import connect, read_key
