@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from medsiglip_search.explain.check import cautions_by_finding
-from medsiglip_search.explain.lexicon import Lexicon
+from medsiglip_search.explain.claims.lexicon import Lexicon
 from medsiglip_search.explain.picture_evidence import FindingEvidence, PictureEvidence
 
 FOLDER = Path(__file__).parent / "statements"

@@ -21,7 +21,7 @@ COMPOSITION_ROOT = "medsiglip_search/cli.py"
 HOMES = {
     "faiss": ["medsiglip_search/index/faiss"],
     "fsspec": ["indexer/sources/remote"],
-    "httpx": ["medsiglip_search/explain/server_address", "medsiglip_search/explain/server_calls"],
+    "httpx": ["medsiglip_search/explain/server/address", "medsiglip_search/explain/server/calls"],
     "lance": ["medsiglip_search/gallery_table"],
     "transformers": [
         "medsiglip_search/demo",

@@ -1,7 +1,7 @@
 import pytest
 
 from medsiglip_search.explain.claims import claims
-from medsiglip_search.explain.lexicon import Lexicon, fits_modality, normal_form, regions
+from medsiglip_search.explain.claims.lexicon import Lexicon, fits_modality, normal_form, regions
 
 
 def findings(text: str, **more) -> list[str]:

@@ -30,10 +30,10 @@ from faulty_servers import (
 from PIL import Image
 
 from medsiglip_search.errors import ExplainerFailed, ExplainerUnavailable
-from medsiglip_search.explain.breaker import Breaker
 from medsiglip_search.explain.chat import Answer, Prompt
 from medsiglip_search.explain.remote import RemoteLimits, RemoteModel, connect, read_key
-from medsiglip_search.explain.server_events import EventReader
+from medsiglip_search.explain.server.breaker import Breaker
+from medsiglip_search.explain.server.events import EventReader
 
 QUICK = RemoteLimits(
     connect_s=1, first_byte_s=0.3, read_s=0.3, total_s=1.5, most_bytes=200_000, retry_s=0.01, most_retry_s=1

@@ -22,8 +22,8 @@ The definitions, also for people who write test cases, in `tests/statements/READ
 from collections.abc import Iterator, Sequence
 
 from medsiglip_search.explain.claims import Claim, claims
-from medsiglip_search.explain.lexicon import Lexicon, fits_modality, regions
-from medsiglip_search.explain.lexicon_words import INNER, NEAR
+from medsiglip_search.explain.claims.lexicon import Lexicon, fits_modality, regions
+from medsiglip_search.explain.claims.lexicon_words import INNER, NEAR
 from medsiglip_search.explain.picture_evidence import Caution, FindingEvidence, PictureEvidence
 
 EVIDENT = 0.8

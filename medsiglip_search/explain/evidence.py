@@ -16,8 +16,8 @@ from medsiglip_search.explain import (
 )
 from medsiglip_search.explain.check import is_evident
 from medsiglip_search.explain.claims import claims
+from medsiglip_search.explain.claims.lexicon import Lexicon
 from medsiglip_search.explain.comparing import differs, joined, matches
-from medsiglip_search.explain.lexicon import Lexicon
 from medsiglip_search.explain.picture_evidence import Caution, FindingEvidence
 
 AGREEMENT = 0.6

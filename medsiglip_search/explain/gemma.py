@@ -6,9 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +20,10 @@ from medsiglip_search.encoders.fitting import fitted
 from medsiglip_search.errors import ExplainerFailed
 from medsiglip_search.explain.chat import Abilities, Answer, Ended, Prompt, Tell
 from medsiglip_search.explain.gemma_loading import Parts, first_line, load, locate
+from medsiglip_search.explain.kinds import kind_of
 from medsiglip_search.explain.repetition import kept
 from medsiglip_search.records import PreprocessSpec
-from medsiglip_search.windows import CT_WINDOWS, RenderSpec, Window
+from medsiglip_search.windows import RenderSpec
 
 WAIT_S = 0.1
 """How often a question that waits for another's answer looks whether it is still wanted."""
@@ -33,26 +32,8 @@ MOST_HELD = 16
 """Tokens at the end of an answer that may wait for the rest of a letter."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What one kind of checkpoint was trained for. pictures: in one prompt."""
-
-    pictures: int
-    rendering: RenderSpec
-
-
-KINDS = {
-    # Its model card: CT as slices of 85 at most, with these windows in red, green and blue.
-    "medgemma-1.5": Kind(
-        85, RenderSpec(ct=(Window(-1024, 1024), CT_WINDOWS["soft_tissue"], CT_WINDOWS["brain"]))
-    ),
-    # MedGemma 1 takes more, and was evaluated on one picture at a time.
-    "": Kind(1, RenderSpec()),
-}
-"""By a part of the name of a hub checkpoint or folder; the first that fits."""
-
-
 _BRACKETED = re.compile(r"<\S+>|\[\S+\]")
+"""How special tokens are written, also those that a tokenizer does not call special."""
 
 
 class _Stopped(Exception):
@@ -216,7 +197,8 @@ def load_gemma(
     place = locate(os.fspath(checkpoint))
     with _quiet():
         parts = load(place.folder, device, four_bit, dtype)
-    kind = _kind(place.folder)
+    # The folder of a hub checkpoint is that of a commit, below one of the checkpoint's name.
+    kind = kind_of(str(place.folder.resolve()))
     own = Abilities(pictures=kind.pictures if parts.picture_size else 0)
     return LocalGemma(
         parts,
@@ -225,12 +207,6 @@ def load_gemma(
         abilities=abilities or own,
         rendering=kind.rendering,
     )
-
-
-def _kind(folder: Path) -> Kind:
-    # The folder of a hub checkpoint is that of a commit, below one of the checkpoint's name.
-    path = str(folder.resolve()).lower()
-    return next(kind for part, kind in KINDS.items() if part in path)
 
 
 def _written_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medsiglip_search.explain.chat import Prompt
-from medsiglip_search.explain.lexicon_words import BODY_PARTS
+from medsiglip_search.explain.claims.lexicon_words import BODY_PARTS
 from medsiglip_search.explain.plain_text import quoted
 
 VERSION = "1"

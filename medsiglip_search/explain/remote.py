@@ -12,15 +12,15 @@ import numpy as np
 
 from medsiglip_search.encoders.fitting import fitted
 from medsiglip_search.errors import ExplainerFailed, ExplainerUnavailable
-from medsiglip_search.explain.background import Call
-from medsiglip_search.explain.breaker import Breaker
 from medsiglip_search.explain.chat import Abilities, Answer, Prompt, Tell
-from medsiglip_search.explain.server_address import read_address, read_key
-from medsiglip_search.explain.server_calls import Caller, RemoteLimits, RequestRefused
-from medsiglip_search.explain.server_events import shortened
+from medsiglip_search.explain.kinds import kind_of
+from medsiglip_search.explain.server.address import read_address, read_key
+from medsiglip_search.explain.server.background import Call
+from medsiglip_search.explain.server.breaker import Breaker
+from medsiglip_search.explain.server.calls import Caller, RemoteLimits, RequestRefused
+from medsiglip_search.explain.server.events import shortened
 from medsiglip_search.images import png
 from medsiglip_search.records import PreprocessSpec
-from medsiglip_search.windows import RenderSpec
 
 __all__ = ["RemoteLimits", "RemoteModel", "connect", "read_key"]
 
@@ -28,9 +28,6 @@ log = logging.getLogger(__name__)
 
 PICTURE_SIDE = 896
 """Pixels; what MedGemma sees. More would only be sent."""
-
-ABILITIES = Abilities(pictures=16)
-"""What servers of MedGemma take; one that takes fewer refuses, and says so."""
 
 MOST_NAMED = 10
 """Models of a server in a message."""
@@ -44,8 +41,9 @@ class RemoteModel:
     ) -> None:
         self.name = model
         self.revision = base  # a server does not tell which weights it has
-        self.abilities = ABILITIES
-        self.rendering = RenderSpec()
+        kind = kind_of(model)
+        self.abilities = Abilities(kind.pictures)
+        self.rendering = kind.rendering
         self.leaves_machine = leaves_machine
         self._caller = caller
         self._breaker = breaker or Breaker()

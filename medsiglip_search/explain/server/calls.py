@@ -13,8 +13,8 @@ import httpx
 
 from medsiglip_search.errors import ExplainerFailed
 from medsiglip_search.explain.chat import Ended, Tell
-from medsiglip_search.explain.server_address import KEY_VARIABLE, Address
-from medsiglip_search.explain.server_events import (
+from medsiglip_search.explain.server.address import KEY_VARIABLE, Address
+from medsiglip_search.explain.server.events import (
     BadAnswer,
     EventReader,
     ServerEvent,

@@ -6,7 +6,7 @@ taken over from `negation_words`.
 
 # ruff: noqa: E501 - tables of words read better in long lines.
 
-from medsiglip_search.explain.lexicon import forms
+from medsiglip_search.explain.claims.lexicon import forms
 from medsiglip_search.querying import negation_words
 from medsiglip_search.querying.negation_words import Phrases
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from medsiglip_search.explain import claim_words as table
-from medsiglip_search.explain.lexicon import Named
+from medsiglip_search.explain.claims import claim_words as table
+from medsiglip_search.explain.claims.lexicon import Named
 from medsiglip_search.explain.picture_evidence import Side
 
 ClaimedSide = Side | None | str

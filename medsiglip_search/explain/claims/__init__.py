@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from medsiglip_search.explain import claim_words as table
-from medsiglip_search.explain.lexicon import Lexicon, Named
-from medsiglip_search.explain.scopes import Scopes, scopes
-from medsiglip_search.explain.sentences import Sentence, sentences
-from medsiglip_search.explain.sides import sides
+from medsiglip_search.explain.claims import claim_words as table
+from medsiglip_search.explain.claims.lexicon import Lexicon, Named
+from medsiglip_search.explain.claims.scopes import Scopes, scopes
+from medsiglip_search.explain.claims.sentences import Sentence, sentences
+from medsiglip_search.explain.claims.sides import sides
 from medsiglip_search.querying.negation_words import length_at
 
 ClaimKind = Literal["finding", "normal", "organ", "modality"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Literal
 
-from medsiglip_search.explain import lexicon_words as words_of
+from medsiglip_search.explain.claims import lexicon_words as words_of
 from medsiglip_search.explain.picture_evidence import FindingEvidence
 
 Kind = Literal["finding", "structure", "organ", "modality"]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from medsiglip_search.explain.lexicon import WORD, normal_form
+from medsiglip_search.explain.claims.lexicon import WORD, normal_form
 
 LONGEST = 300
 """Words; a longer sentence is parted, so that looking around in one never takes long."""

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medsiglip_search.explain import claim_words as table
-from medsiglip_search.explain.lexicon import Named
+from medsiglip_search.explain.claims import claim_words as table
+from medsiglip_search.explain.claims.lexicon import Named
 from medsiglip_search.querying.negation_words import length_at
 
 _MARKS = frozenset({",", ";", "}", "]", "|", ".", "!", ")", "{"})

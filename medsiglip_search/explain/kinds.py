@@ -1,0 +1,29 @@
+"""What each kind of MedGemma was made for."""
+
+from dataclasses import dataclass
+
+from medsiglip_search.windows import CT_WINDOWS, RenderSpec, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """pictures: so many in one prompt. rendering: how its pictures show values that are no colours."""
+
+    pictures: int
+    rendering: RenderSpec
+
+
+_KINDS = {
+    # Its model card: CT as slices of 85 at most, with these windows in red, green and blue.
+    "medgemma-1.5": Kind(
+        85, RenderSpec(ct=(Window(-1024, 1024), CT_WINDOWS["soft_tissue"], CT_WINDOWS["brain"]))
+    ),
+    # MedGemma 1 takes more, and was evaluated on one picture at a time.
+    "": Kind(1, RenderSpec()),
+}
+"""By a part of the name of a model or its folder; the first that fits."""
+
+
+def kind_of(name: str) -> Kind:
+    """Return the kind of a model by its name, or by the path of its folder."""
+    return next(kind for part, kind in _KINDS.items() if part in name.lower())

@@ -1,0 +1,1 @@
+"""What speaks to an OpenAI-compatible server, within bounds of time and size."""
