@@ -76,7 +76,7 @@ class _Check:
 
     def __init__(self, evidence: PictureEvidence, lexicon: Lexicon, said: Sequence[Claim]) -> None:
         self.evidence, self.lexicon, self.said = evidence, lexicon, said
-        self.affirmed = {c.name for c in said if c.kind == "finding" and c.polarity == "present"}
+        self.affirmed = [c for c in said if c.kind == "finding" and c.polarity == "present"]
         self.known: dict[str, tuple[FindingEvidence, ...]] = {}
 
     def found(self) -> list[Found]:
@@ -145,18 +145,23 @@ class _Check:
                 continue
             narrower = claim.name in self.lexicon.wider(each.finding)
             exact = self.lexicon.concept(each.finding) == claim.name
-            if not exact and self._affirms(each):
+            if not (exact or narrower) and self._affirms(each):
                 # "An intracerebral hemorrhage, no subdural hematoma", of what is recorded as a hemorrhage.
                 continue
             if claim.implied and not (exact or narrower):
                 continue
-            if claim.implied and self._affirms(each):
+            if claim.implied and self._affirms(each, claim.side):
                 continue
             speaks = "it is recorded as present" if each.recorded else "the encoder finds it"
             yield "contradicted", each.finding, f"The text says that there is no {each.finding}; {speaks}."
 
-    def _affirms(self, each: FindingEvidence) -> bool:
-        return any(self.lexicon.same(name, each.finding) for name in self.affirmed)
+    def _affirms(self, each: FindingEvidence, side: str | None = None) -> bool:
+        """Return whether the text says that a finding is there, and not only on another side than `side`."""
+        return any(
+            self.lexicon.same(claim.name, each.finding)
+            and (side is None or claim.side in (None, "both", side))
+            for claim in self.affirmed
+        )
 
     def _normal(self) -> Iterator[tuple[str, str | None, str]]:
         evident = [each.finding for each in self.evidence.findings if is_evident(each)]

@@ -12,7 +12,7 @@ from medsiglip_search.explain.claims import claim_words as table
 from medsiglip_search.explain.claims.lexicon import Lexicon, Named
 from medsiglip_search.explain.claims.scopes import Scopes, scopes
 from medsiglip_search.explain.claims.sentences import Sentence, sentences
-from medsiglip_search.explain.claims.sides import sides
+from medsiglip_search.explain.claims.sides import BREAKS, cues_of, sides
 from medsiglip_search.querying.negation_words import length_at
 
 ClaimKind = Literal["finding", "normal", "organ", "modality"]
@@ -58,6 +58,7 @@ class _Reading:
 
     def __init__(self, sentence: Sentence, lexicon: Lexicon, subject: str) -> None:
         self.sentence = sentence
+        self.lexicon = lexicon
         self.words = sentence.words
         self.named = list(lexicon.named(self.words))
         self.scopes: Scopes = scopes(self.words, self.named, subject)
@@ -70,6 +71,23 @@ class _Reading:
         # Structures part no finding from its side: "on the right there is, below the lung, an effusion".
         self.sides.update(zip(((e.start, e.end) for e in findings), sides(self.words, findings), strict=True))
         _side_of_fields(self.words, findings, self.sides)
+        self._take_the_only_side(findings)
+
+    def _take_the_only_side(self, findings: Sequence[Named]) -> None:
+        """Give findings without a side the only one that the sentence tells, if they are all one finding.
+
+        "A collection along the left convexity, consistent with a subdural hematoma."
+        """
+        present = [each for each in findings if not any(self.scopes.denied[each.start : each.end])]
+        names = [name.name for each in present for name in each.names if name.kind == "finding"]
+        told = {cue for cue in cues_of(self.words) if cue}
+        if len(told) != 1 or BREAKS.intersection(self.words):
+            return
+        if not all(self.lexicon.same(names[0], other) for other in names[1:]):
+            return
+        for each in present:
+            if self.sides[each.start, each.end] is None:
+                self.sides[each.start, each.end] = next(iter(told))
 
     def claims(self) -> list[Claim]:
         found = [
@@ -347,12 +365,12 @@ class _Reading:
 
     def _organs(self) -> Iterator[Claim]:
         for each in self.named:
-            if _has(each, "finding") or self.scopes.other[each.start] or self._is_advice():
+            if self.scopes.other[each.start] or self._is_advice():
                 continue
             organ = next((name.name for name in each.names if name.kind == "organ"), None)
             if organ == "none":
                 continue
-            if organ is None and _has(each, "structure"):
+            if organ is None and (_has(each, "structure") or _has(each, "finding")):
                 organ = next(filter(None, map(organ_of, self.words[each.start : each.end])), None)
             if organ is None or self.scopes.denied[each.start]:
                 continue

@@ -48,6 +48,7 @@ pulmonary nodule < nodule, opacity, lung lesion: lung nodule, solitary nodule, c
  + nodular shadow, rounded opacity, nodular infiltrate, micronodule
 lung lesion: pulmonary lesion, lesion in lung
 mass: tumor, neoplasm, neoplastic process, space occupying lesion, mass lesion, neoplasia, growth
+ + spiculated mass, spiculated lesion
 lung mass < mass, opacity, lung lesion: pulmonary mass, lung tumor, mass in lung, lung cancer, hilar mass
  + bronchogenic carcinoma, lung carcinoma
 malignancy: cancer, malignant lesion, malignant tumor, malignant neoplasm, malignant disease, malignant cell
@@ -56,7 +57,7 @@ metastasis < malignancy, mass: metastatic disease, metastatic lesion, secondary 
  + metastatic
 interstitial lung disease: interstitial opacity, interstitial marking, reticular opacity, pulmonary fibrosis
  + lung fibrosis, honeycombing, reticulation, interstitial fibrosis, interstitial thickening, reticulonodular opacity
- + interstitial change, interstitial pattern, reticular pattern, increased interstitial marking, fibrotic change
+ + interstitial change, interstitial pattern, reticular pattern in lung, reticulation, increased interstitial marking, fibrotic change
 emphysema: hyperinflation, hyperinflated lung, flattened diaphragm, copd, emphysematous change, bulla
  + chronic obstructive pulmonary disease, bullous disease, hyperexpanded lung, lung hyperinflated, bullous change
  + hyperexpansion, hyperexpanded, hyperinflated, flattening of diaphragm, diaphragm flattened
@@ -82,6 +83,9 @@ hilar enlargement: enlarged hilum, hilar lymphadenopathy, hilar adenopathy, prom
  + bilateral hilar lymphadenopathy, hilar prominence, hilar fullness, hilum prominent, enlargement of hilum
  + bulky hilum, full hilum, hilar lymph node enlargement, enlarged hilar node, hilar node enlarged
 lymphadenopathy: adenopathy, enlarged lymph node, lymph node enlargement, lymph node enlarged, enlarged node
+ + enlarged mediastinal lymph node, enlarged hilar lymph node, enlarged axillary lymph node, mediastinal adenopathy
+ + enlarged retroperitoneal lymph node, enlarged cervical lymph node, enlarged mediastinal node, enlarged axillary node
+ + enlarged mediastinal and hilar lymph node, enlarged inguinal lymph node, enlarged mesenteric lymph node
 hilar enlargement < lymphadenopathy
 pulmonary embolism: pulmonary embolus, filling defect in pulmonary artery, pe, pulmonary thromboembolism
 aortic aneurysm < aneurysm: aneurysm of aorta, aneurysmal aorta, dilated aorta, aortic dilatation, ectatic aorta
@@ -123,6 +127,7 @@ epidural hematoma < intracranial hemorrhage, extra axial collection: extradural 
 extra axial collection: extraaxial collection, extra axial fluid collection
 subarachnoid hemorrhage < intracranial hemorrhage: subarachnoid blood, subarachnoid bleed, sah
 intraventricular hemorrhage < intracranial hemorrhage: intraventricular blood, ivh, intraventricular bleed
+ + intraventricular extension, extension into ventricle, blood in ventricle, blood in lateral ventricle
 infarct: infarction, stroke, ischemic stroke, cerebral infarction, territorial infarct, ischemia, ischemic change
  + ischemic infarct, ischemic lesion, lacune, lacunar infarct, hypodense infarction, ischemic infarction, cva
  + loss of gray white differentiation, loss of gray white matter differentiation, restricted diffusion, cerebrovascular accident, ischemic area, infarcted
@@ -211,8 +216,8 @@ fat stranding: inflammatory stranding, mesenteric stranding
 colitis: bowel wall thickening, thickened bowel wall, enteritis
 thrombosis: thrombus, deep vein thrombosis, dvt, clot
 fibroid < mass: leiomyoma, myoma
-breast mass < mass: mass in breast, breast tumor, breast lump, spiculated mass, breast lesion
-breast cancer < malignancy, breast mass: breast carcinoma, invasive ductal carcinoma, invasive lobular carcinoma
+breast mass < mass: mass in breast, breast tumor, breast lump, breast lesion
+breast cancer < carcinoma, breast mass: breast carcinoma, invasive ductal carcinoma, invasive lobular carcinoma
 microcalcification < calcification: pleomorphic calcification, clustered calcification, cluster of microcalcification
  + suspicious calcification, grouped calcification
 architectural distortion: distortion of architecture
@@ -356,8 +361,10 @@ STRUCTURES = {
 
 ORGANS = {
     "chest": "chest, thorax, thoracic cavity, lung, heart, mediastinum, cardiac silhouette, rib cage, pulmonary"
-    ", hemithorax, thoracic",
-    "head": "head, brain, skull, cerebral hemisphere, cranium, cerebrum, cerebellum, intracranial, brainstem, calvarium",
+    ", hemithorax, thoracic, cardiac, pleural",
+    "head": "head, brain, skull, cerebral hemisphere, cranium, cerebrum, cerebellum, intracranial, brainstem, calvarium"
+    ", cerebral, middle cerebral artery, basal ganglia, parietal lobe, frontal lobe, temporal lobe, occipital lobe"
+    ", thalamus, cerebral convexity, brain parenchyma, cerebral parenchyma, corpus callosum, midbrain",
     "neck": "neck, thyroid, larynx, cervical soft tissue",
     "abdomen": "abdomen, liver, kidney, spleen, pancreas, gallbladder, bowel, stomach, abdominal, colon, renal, hepatic",
     "pelvis": "pelvis, uterus, prostate, ovary, urinary bladder, bladder, sacrum",

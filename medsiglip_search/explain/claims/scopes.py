@@ -109,6 +109,11 @@ def _step(words: Sequence[str], at: int, found: Scopes, findings: Sequence[Named
     if length := length_at(table.DENIES_NEXT, words, at):
         if words[at] == "against" and length == 1:
             return at + 1
+        if words[at] == "non" and length == 1:
+            # "A non displaced fracture", "a non contrast CT": it denies no more than the word that follows.
+            end = next((each.end for each in findings if each.start == at + 1), at + 1)
+            found.denied[at + 1 : end] = [True] * (end - at - 1)
+            return end
         end = _reach(words, at + length, findings, joins=words[at] not in ("not", "cannot"))
         for place in range(at + length, end):
             found.denied[place] = True

@@ -11,7 +11,7 @@ ClaimedSide = Side | None | str
 _JOINTS = frozenset(
     {",", "and", "or", "nor", ";", "but", "while", "whereas", "wherea", "{", "}", "|", ".", "with", "without"}
 )
-_BREAKS = frozenset(
+BREAKS = frozenset(
     {";", "but", "while", "whereas", "wherea", "{", "}", "|", ".", "however", "although", "though"}
     | {"none", "not"}
 )
@@ -23,7 +23,7 @@ def sides(words: Sequence[str], named: Sequence[Named]) -> list[str | None]:
     A side belongs to the name that follows it, one after a name and before the next joint to that name; one
     that opens a clause ("in the left lung there are"), or ends a list ("A and B on the right"), to all of it.
     """
-    cues = _cues(words)
+    cues = cues_of(words)
     found: list[str | None] = []
     trailing: list[bool] = []
     # All that bounds the words of a name: the name before, and a break between clauses.
@@ -49,7 +49,8 @@ def sides(words: Sequence[str], named: Sequence[Named]) -> list[str | None]:
     return found
 
 
-def _cues(words: Sequence[str]) -> list[str | None]:
+def cues_of(words: Sequence[str]) -> list[str | None]:
+    """Return the side that each word names: "left", "right", "both" or None."""
     cues: list[str | None] = [None] * len(words)
     for at, word in enumerate(words):
         if word in table.BOTH:
@@ -74,10 +75,7 @@ def _cues(words: Sequence[str]) -> list[str | None]:
 def _is_no_side(words: Sequence[str], at: int) -> bool:
     after = [word for word in words[at + 1 : at + 3] if word != "the"]
     if after and after[0] in table.NO_SIDE_AFTER and after != ["lateral", "ventricle"]:
-        if after[0] in ("of", "to") and at and words[at - 1] in ("the", "on"):
-            # "the left of the picture" is as the onlooker has it; "to the left of" is relative
-            return True
-        return not (after[0] == "ventricle" and False)
+        return True
     if words[at + 1 : at + 3] in (("-", "right"), ("/", "right")) or words[at + 1 : at + 2] == ("right",):
         return words[at] == "left" and words[at + 1 : at + 2] == ("right",)
     if at and words[at] == "left" and words[at - 1] == "right":
@@ -97,7 +95,7 @@ def _is_no_side(words: Sequence[str], at: int) -> bool:
 def _leading(words: Sequence[str], before: int, start: int, first: bool) -> int:
     """Return from where words belong to the name that follows: after the last joint, or after a verb."""
     for at in range(start - 1, before - 1, -1):
-        if words[at] in _BREAKS:
+        if words[at] in BREAKS:
             return at + 1
         if words[at] in _JOINTS and not (first and words[at] == "," and _opens_with_place(words, before, at)):
             return at + 1
@@ -122,7 +120,7 @@ def _trailing(words: Sequence[str], end: int, after: int, last: bool) -> int:
     stop = end
     joints = []
     for at in range(end, after):
-        if words[at] in _BREAKS or (words[at] == "," and words[at + 1 : at + 2] == ("only",)):
+        if words[at] in BREAKS or (words[at] == "," and words[at + 1 : at + 2] == ("only",)):
             return at
         if words[at] in _JOINTS:
             joints.append(at)
@@ -166,16 +164,10 @@ def _share(
             if index > 1 and plain.issuperset(words[named[index - 2].end : named[index - 1].start]):
                 found[index - 2] = found[index - 2] or found[index]
     if named and words and words[0] in table.LOCATES:
-        opening = next(
-            (at for at in range(len(words)) if words[at] in table.VERBS or words[at] in _BREAKS), 0
-        )
+        opening = next((at for at in range(len(words)) if words[at] in table.VERBS or words[at] in BREAKS), 0)
         shared = _joined([cue for cue in cues[:opening] if cue])
         for index, each in enumerate(named):
-            if (
-                not shared
-                or _BREAKS.intersection(words[: each.start])
-                or "left" in cues[opening : each.start]
-            ):
+            if not shared or BREAKS.intersection(words[: each.start]) or "left" in cues[opening : each.start]:
                 break
             if "right" in cues[opening : each.start]:
                 break
