@@ -19,20 +19,14 @@ from medsiglip_search.cli import main
 ASKED = "left pleural effusion"
 
 
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("explain") / "demo"
-    with pytest.raises(SystemExit, match="0"):
-        main(["demo", "--out", str(out), "--images", "90", "--seed", "7", "--archive-only"])
-    return out / "archive"
+@pytest.fixture
+def archive(demo_archive: Path) -> Path:
+    return demo_archive
 
 
-@pytest.fixture(scope="module")
-def gallery(archive: Path) -> Path:
-    path = archive.parent / "indexed"
-    with pytest.raises(SystemExit, match="0"):
-        main(["index", str(path), str(archive), "--metadata", str(archive / "metadata.csv")])
-    return path
+@pytest.fixture
+def gallery(demo_gallery: Path) -> Path:
+    return demo_gallery
 
 
 @pytest.fixture(autouse=True)
