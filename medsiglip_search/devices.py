@@ -6,6 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 
+def device_of(name: str) -> torch.device:
+    """Return the device of a name: "auto" is a GPU where there is one. Raises ValueError with what to do."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device {name!r}: not on this machine; use auto, cpu or cuda") from error
+    return device
+
+
 def multiplies_bf16(device: torch.device) -> bool:
     """Tell whether a device multiplies bfloat16 faster than float32."""
     if device.type == "cuda":

@@ -27,6 +27,7 @@ HOMES = {
         "medsiglip_search/demo",
         "medsiglip_search/encoders/siglip",
         "medsiglip_search/explain/gemma",
+        "medsiglip_search/transformers_notices",
     ],
     "yaml": ["medsiglip_search/labels/reading"],
     # DICOM is read in one place; the synthetic archive is written in the other.

@@ -10,7 +10,6 @@ docs/demo.md has the figures of the shipped weights.
 """
 
 import argparse
-import math
 import sys
 import time
 from functools import partial
@@ -24,6 +23,7 @@ from transformers.utils import logging
 
 from medsiglip_search.demo.network import WIDTH, make_model, make_tokenizer, save, tokenize
 from medsiglip_search.demo.pool import FINDINGS, batches, draw_pool
+from medsiglip_search.demo.schedule import rate
 from medsiglip_search.demo.wording import canonical, statement, truth
 from medsiglip_search.encoders import DEMO_FOLDER
 
@@ -46,7 +46,7 @@ def train(seed: int, steps: int, pictures: int, batch_size: int, out: Path) -> N
     print(f"drawn in {time.monotonic() - started:.0f} s", file=sys.stderr)
 
     optimizer = _optimizer(model, locate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, steps=steps, warm_up=100))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, steps=steps, warm_up=100))
     model.train()
     for step, batch in zip(range(1, steps + 1), batches(rng, pool, batch_size), strict=False):
         said = [statement(rng, *case) for case in batch.cases] + canonical(rng)
@@ -92,12 +92,6 @@ def _optimizer(model: SiglipModel, locate: torch.nn.Linear) -> torch.optim.Optim
         {"params": pair_logit, "lr": 1e-2},
     ]
     return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
-
-
-def _rate(step: int, steps: int, warm_up: int) -> float:
-    """Return the learning rate's factor: a linear rise, then a cosine down to 0."""
-    progress = max(0, step - warm_up) / max(1, steps - warm_up)
-    return min((step + 1) / warm_up, 0.5 + 0.5 * math.cos(math.pi * progress))
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ asked, in the same chat template. docs/demo.md has the figures of the shipped we
 """
 
 import argparse
-import math
 import sys
 import time
 from collections.abc import Iterator
@@ -36,6 +35,7 @@ from medsiglip_search.demo.explainer_network import (
 from medsiglip_search.demo.findings import BODY_PARTS, Modality
 from medsiglip_search.demo.network import GRID
 from medsiglip_search.demo.pool import FINDINGS, Case, Pool, batches, draw_pool
+from medsiglip_search.demo.schedule import rate
 from medsiglip_search.encoders import DEMO_FOLDER
 from medsiglip_search.explain import DEMO_EXPLAINER_FOLDER, prompts
 
@@ -68,7 +68,7 @@ def train(seed: int, steps: int, pictures: int, batch_size: int, out: Path) -> N
 
     learning = [p for name, p in model.named_parameters() if "vision_tower" not in name]
     optimizer = torch.optim.AdamW(learning, lr=2e-3, betas=(0.9, 0.98), weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, steps=steps, warm_up=60))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, steps=steps, warm_up=60))
     model.train()
     for step, batch in enumerate(islice(_batches(rng, lessons, processor, batch_size), steps), start=1):
         loss = _loss(model, *batch)
@@ -163,12 +163,6 @@ def _answer(rng: Rng, lessons: Lessons, row: int) -> str:
     patches = lessons.places[row].reshape(GRID, GRID, len(FINDINGS))
     places = [place_of(patches[..., FINDINGS.index(sign.label)].any(axis=1)) for sign in signs]
     return description(rng, modality, seen(signs, places))
-
-
-def _rate(step: int, steps: int, warm_up: int) -> float:
-    """Return the learning rate's factor: a linear rise, then a cosine down to 0."""
-    progress = max(0, step - warm_up) / max(1, steps - warm_up)
-    return min((step + 1) / warm_up, 0.5 + 0.5 * math.cos(math.pi * progress))
 
 
 def main() -> None:

@@ -22,14 +22,14 @@ from transformers import (
     SiglipTextConfig,
     SiglipVisionConfig,
 )
-from transformers.utils import logging as transformers_logging
 
-from medsiglip_search.devices import multiplies_bf16
+from medsiglip_search.devices import device_of, multiplies_bf16
 from medsiglip_search.encoders.patches import each_alone
 from medsiglip_search.encoders.preprocess import preprocess
 from medsiglip_search.encoders.weights import Weights, read_weights
 from medsiglip_search.errors import EncoderUnavailable, GalleryMismatch, Reason, Unreadable
 from medsiglip_search.records import PreprocessSpec
+from medsiglip_search.transformers_notices import first_line, quiet
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ def load_siglip(folder: Path, *, name: str, revision: str, device: str = "auto")
     _check_architecture(folder)
     weights = read_weights(folder)
     target = _device(device)
-    with _quiet():
+    with quiet():
         tokenizer = _tokenizer(folder)
         model = _model(folder, target, _precision(target, weights.parameters))
     _check_fit(folder, model.text_model.config, model.vision_model.config, tokenizer)
@@ -224,14 +224,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise EncoderUnavailable(f"device {name!r}: not on this machine; use auto, cpu or cuda") from error
-    return device
+        return device_of(name)
+    except ValueError as error:
+        raise EncoderUnavailable(str(error)) from error
 
 
 def _precision(device: torch.device, parameters: int) -> torch.dtype:
@@ -252,7 +248,7 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers raises what its backends raise
-        message = f"{folder}: the tokenizer cannot be loaded ({_first_line(error)})"
+        message = f"{folder}: the tokenizer cannot be loaded ({first_line(error)})"
         raise EncoderUnavailable(message) from error
     return tokenizer
 
@@ -269,7 +265,7 @@ def _model(folder: Path, device: torch.device, dtype: torch.dtype) -> SiglipMode
         )
         model: SiglipModel = loaded[0].eval().to(device)
     except Exception as error:  # a bad config or tensor surfaces in many types, here and in safetensors
-        message = f"{folder}: the model cannot be loaded ({_first_line(error)})"
+        message = f"{folder}: the model cannot be loaded ({first_line(error)})"
         raise EncoderUnavailable(message) from error
     # transformers fills what is missing with random numbers, and only warns.
     if missing := sorted(loaded[1]["missing_keys"]):
@@ -337,11 +333,6 @@ def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
 @contextmanager
 def _memory_error() -> Iterator[None]:
     """Raise MemoryError for what torch raises instead."""
@@ -354,18 +345,3 @@ def _memory_error() -> Iterator[None]:
         if "DefaultCPUAllocator" not in str(error):
             raise
         raise MemoryError("there is not the memory for so many pictures") from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' notices and progress bar off stderr: what matters of them is raised as an error."""
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()

@@ -14,15 +14,15 @@ import torch
 from PIL import Image
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 from transformers.generation import BaseStreamer, StoppingCriteria, StoppingCriteriaList
-from transformers.utils import logging as transformers_logging
 
 from medsiglip_search.encoders.fitting import fitted
 from medsiglip_search.errors import ExplainerFailed
 from medsiglip_search.explain.chat import Abilities, Answer, Ended, Prompt, Tell
-from medsiglip_search.explain.gemma_loading import Parts, first_line, load, locate
+from medsiglip_search.explain.gemma_loading import Parts, load, locate
 from medsiglip_search.explain.kinds import kind_of
 from medsiglip_search.explain.repetition import kept
 from medsiglip_search.records import PreprocessSpec
+from medsiglip_search.transformers_notices import first_line, quiet
 from medsiglip_search.windows import RenderSpec
 
 WAIT_S = 0.1
@@ -195,7 +195,7 @@ def load_gemma(
     incomplete, of another architecture, or too large for this machine.
     """
     place = locate(os.fspath(checkpoint))
-    with _quiet():
+    with quiet():
         parts = load(place.folder, device, four_bit, dtype)
     # The folder of a hub checkpoint is that of a commit, below one of the checkpoint's name.
     kind = kind_of(str(place.folder.resolve()))
@@ -303,18 +303,3 @@ class _Repeats(StoppingCriteria):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
         repeats = self._reply.kept is not None
         return torch.full((input_ids.shape[0],), repeats, device=input_ids.device, dtype=torch.bool)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' notices and progress bar off stderr: what matters of them is raised as an error."""
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()

@@ -17,10 +17,11 @@ from transformers import (
     Gemma3ForConditionalGeneration,
 )
 
-from medsiglip_search.devices import multiplies_bf16
+from medsiglip_search.devices import device_of, multiplies_bf16
 from medsiglip_search.encoders.hub import CHECKPOINT_FILES, snapshot
 from medsiglip_search.encoders.weights import Weights, read_weights
 from medsiglip_search.errors import EncoderUnavailable, ExplainerUnavailable
+from medsiglip_search.transformers_notices import first_line
 
 HUB_NAMES = {
     "medgemma": "google/medgemma-1.5-4b-it",
@@ -148,12 +149,6 @@ def free_bytes(device: torch.device) -> int | None:
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), None)
 
 
-def first_line(error: Exception) -> str:
-    """Return an error's type and the first line of what it says, at most 200 characters."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
 def _architecture(folder: Path) -> str:
     path = folder / "config.json"
     if not path.is_file():
@@ -171,14 +166,10 @@ def _architecture(folder: Path) -> str:
 
 
 def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ExplainerUnavailable(f"device {name!r}: not on this machine; use auto, cpu or cuda") from error
-    return device
+        return device_of(name)
+    except ValueError as error:
+        raise ExplainerUnavailable(str(error)) from error
 
 
 def _precision(device: torch.device, parameters: int) -> torch.dtype:
