@@ -19,11 +19,13 @@ The definitions, also for people who write test cases, in `tests/statements/READ
   picture normal.
 """
 
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from medsiglip_search.explain.claims import Claim, claims
 from medsiglip_search.explain.claims.lexicon import Lexicon, fits_modality, regions
-from medsiglip_search.explain.claims.lexicon_words import INNER, NEAR
+from medsiglip_search.explain.claims.lexicon_words import INNER, NEAR, SPECIMENS
 from medsiglip_search.explain.picture_evidence import Caution, FindingEvidence, PictureEvidence
 
 EVIDENT = 0.8
@@ -33,6 +35,9 @@ LEAST_SHARE = 0.35
 """A side with a smaller share is the wrong one."""
 
 _SURFACE = frozenset({"DMS", "XC"})
+
+_IN_CHEST = {"edema": ("pulmonary edema",)}
+"""What a finding is in a chest, where its name alone does not tell."""
 
 Found = tuple[str | None, Caution]
 
@@ -44,6 +49,12 @@ def check(text: str, evidence: PictureEvidence) -> tuple[Caution, ...]:
 
 def cautions_by_finding(text: str, evidence: PictureEvidence) -> tuple[Found, ...]:
     """Return the cautions of `check`, each with the finding that it is about, None where it is about none."""
+    if regions(evidence.body_part, evidence.modality) == {"chest"}:
+        findings = tuple(
+            replace(each, phrases=(*each.phrases, *_IN_CHEST.get(each.finding, ())))
+            for each in evidence.findings
+        )
+        evidence = replace(evidence, findings=findings)
     lexicon = Lexicon(evidence.findings)
     said = claims(text, lexicon, evidence.subject)
     return tuple(_Check(evidence, lexicon, said).found())
@@ -121,8 +132,14 @@ class _Check:
         named = _spoken(claim)
         exact = [each for each in about if self.lexicon.concept(each.finding) == claim.name]
         absent = [each for each in (exact or about) if each.recorded == "absent"]
+        # What is known of the very finding counts, and of a kind of it; what is wider, such as an opacity
+        # where pneumonia is named, only where no more is known.
+        narrower = [each for each in about if claim.name in self.lexicon.wider(each.finding)]
+        telling = [*exact, *narrower] if exact else about
         supporting = [
-            each for each in about if each.recorded != "absent" and is_supported(each, self.evidence.subject)
+            each
+            for each in telling
+            if each.recorded != "absent" and is_supported(each, self.evidence.subject)
         ]
         if absent and (exact or not supporting):
             yield "contradicted", absent[0].finding, f"The text names {named}; it is recorded as absent."
@@ -178,7 +195,10 @@ class _Check:
         modality = (self.evidence.modality or "").upper()
         shown = regions(self.evidence.body_part, modality)
         words = claim.quote.lower()
-        if not shown or shown == {"tissue"} or (modality == "SM" and not claim.whole):
+        if modality == "SM":
+            yield from self._specimen(claim)
+            return
+        if not shown or shown == {"tissue"}:
             return
         if claim.name == "tissue" or (modality in _SURFACE and not any(word in words for word in INNER)):
             return
@@ -192,6 +212,17 @@ class _Check:
         if claim.name not in fitting:
             known = " and ".join(sorted(shown))
             yield "organ", None, f"The text speaks of the {claim.name}; the picture shows the {known}."
+
+    def _specimen(self, claim: Claim) -> Iterator[tuple[str, str | None, str]]:
+        """Of histology a body part names the organ that the tissue is of."""
+        taken = _specimens(self.evidence.body_part or "")
+        told = _specimens(claim.quote)
+        if taken and told and not taken & told:
+            yield (
+                "organ",
+                None,
+                f"The text speaks of the {min(told)}; the tissue is of the {min(taken)}.",
+            )
 
     def _modality(self, claim: Claim) -> Iterator[tuple[str, str | None, str]]:
         code = self.evidence.modality
@@ -207,6 +238,11 @@ class _Check:
         for each in self.evidence.findings:
             if is_evident(each) and not any(self.lexicon.same(name, each.finding) for name in names):
                 yield each.finding
+
+
+def _specimens(text: str) -> set[str]:
+    words = set(re.findall("[a-z]+", text.lower()))
+    return {organ for organ, names in SPECIMENS.items() if words.intersection(names.split())}
 
 
 def _wrong_side(side: str, each: FindingEvidence) -> str:

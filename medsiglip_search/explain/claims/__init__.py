@@ -25,7 +25,8 @@ class Claim:
 
     name: the finding, organ or modality by its name in the lexicon; empty where the picture is called normal.
     side: "left", "right", "both" or None. quote: the sentence, shortened. span: the words in the text.
-    whole: of an organ, that the picture is said to be one of it, and not that it is seen in passing.
+    whole: of an organ, that the picture is said to be one of it, and not that it is seen in passing; of
+    "normal", that it is said of the picture and not of what it shows ("the skin looks normal").
     implied: no finding is named, but a structure that would show it is called normal.
     """
 
@@ -48,9 +49,11 @@ def claims(text: str, lexicon: Lexicon = _DEFAULT, subject: str = "") -> tuple[C
 
     subject: the picture that the text is about, as `PictureEvidence.subject`; other hits are other pictures.
     """
-    return tuple(
-        claim for sentence in sentences(text) for claim in _Reading(sentence, lexicon, subject).claims()
-    )
+    said = [claim for sentence in sentences(text) for claim in _Reading(sentence, lexicon, subject).claims()]
+    if any(claim.kind == "finding" and claim.polarity == "present" for claim in said):
+        # Beside a lesion, skin that looks normal is what surrounds it.
+        said = [claim for claim in said if claim.kind != "normal" or claim.whole]
+    return tuple(said)
 
 
 class _Reading:
@@ -184,7 +187,15 @@ class _Reading:
                 and not self._is_around(at)
             ):
                 told = True
-                yield self._claim("normal", "", at, at + 1, False)
+                yield self._claim("normal", "", at, at + 1, False, whole=self._names_a_picture(at))
+
+    def _names_a_picture(self, at: int) -> bool:
+        """Return whether "normal" is said of a picture, or of nothing at all, and not of skin or tissue."""
+        words = set(self.words[max(0, at - 12) : at + 12])
+        if words & table.AROUND:
+            return False
+        is_named = any(_has(each, "modality") for each in self.named) or bool(words & table.NAMES_PICTURE)
+        return is_named or not words & (table.TISSUES | WHOLE_WORDS)
 
     def _implied(self, each: Named) -> Iterator[Claim]:
         for name in each.names:
@@ -372,7 +383,7 @@ class _Reading:
                 continue
             if organ is None and (_has(each, "structure") or _has(each, "finding")):
                 organ = next(filter(None, map(organ_of, self.words[each.start : each.end])), None)
-            if organ is None or self.scopes.denied[each.start]:
+            if organ is None:
                 continue
             whole = self._is_of_picture(each)
             if organ in ("skin", "tissue", "neck") and not whole:

@@ -180,6 +180,11 @@ PICTURES = _words(
 NAMES_PICTURE = _words(
     "study exam examination image scan picture view film section tile slide slice specimen projection"
 )
+AROUND = _words(
+    "surrounding adjacent neighboring neighbouring around margin edge perilesional background remaining rest adipose "
+    "connective fatty nearby elsewhere border periphery beside"
+)
+"""Words of what lies around a finding."""
 TISSUES = _words("skin tissue mucosa gland stroma epithelium crypt architecture retina fundus")
 """Beside a finding they are what surrounds it, and their being normal says nothing of the whole picture."""
 WHOLE = frozenset(

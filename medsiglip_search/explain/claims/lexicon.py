@@ -242,6 +242,32 @@ class _Node:
     following: _Tree = field(default_factory=dict)
 
 
+# "Appendicitis", "lymphoma": more diseases than any table has are known by how their names end.
+_DISEASE = re.compile(
+    r".{3,}(?:itis|oma|osis|opathy|megaly|ectasis|malacia|listhesis|lithiasis|rrhage|plegia|penia|stenosis|cele|emia)"
+)
+_NO_DISEASE = frozenset(
+    (
+        *(
+            "diagnosis",
+            "prognosis",
+            "mitosis",
+            "apoptosis",
+            "stroma",
+            "trauma",
+            "aroma",
+            "anastomosis",
+            "soma",
+        ),
+        *("diploma", "hypnosis", "metamorphosis", "coma", "osmosis", "meiosis", "genoma"),
+    )
+)
+
+
+def _is_disease(word: str) -> bool:
+    return word not in _NO_DISEASE and len(word) < 30 and _DISEASE.fullmatch(word) is not None
+
+
 class Lexicon:
     """Finds names in words; it does not change once it is made.
 
@@ -252,8 +278,10 @@ class Lexicon:
         self._root: _Tree = {}
         self._wider: dict[str, tuple[str, ...]] = {}
         self._known: dict[str, str] = {}
+        own = list(own)
+        names = {each.finding for each in own}
         for each in own:
-            self._add_own(each)
+            self._add_own(each, names)
 
     def concept(self, finding: str) -> str:
         """Return the name under which a finding's words are found: "pleural fluid" is "pleural effusion"."""
@@ -287,14 +315,20 @@ class Lexicon:
             found = _longest(_table().root, words, at)
             if own and (not found or own.end >= found.end):
                 found = own
+            if found is None and _is_disease(words[at]):
+                found = Named(at, at + 1, (Name("finding", words[at]),))
             if found:
                 yield found
             at = found.end if found else at + 1
 
-    def _add_own(self, each: FindingEvidence) -> None:
+    def _add_own(self, each: FindingEvidence, names: set[str]) -> None:
         known = _named_whole(each.finding) or next(filter(None, map(_named_whole, each.phrases)), None)
-        concept = known or each.finding
+        is_told_apart = known in names and known != each.finding
+        concept = each.finding if is_told_apart else known or each.finding
         self._known[each.finding] = concept
+        # What a finding is also called tells what it implies: edema that is "pulmonary edema" is an opacity.
+        also = {name for name in map(_named_whole, each.phrases) if name and name != concept}
+        self._wider[concept] = tuple({wide for name in also for wide in self.wider(name)} - {concept})
         if not known:
             spoken = forms(each.finding)
             last = [found for found in Lexicon().named(spoken) if found.end == len(spoken)]

@@ -376,7 +376,8 @@ ORGANS = {
     "skin": "skin, epidermis, cutaneous",
     "breast": "breast, mammary gland, nipple",
     "tissue": "tissue section, histological section, tissue sample, gland and stroma, tissue",
-    "none": "humeral head, radial head, head of pancreas, neck of femur, surgical neck, on other hand, on one hand"
+    "none": "acoustic shadowing, posterior acoustic shadowing, acoustic shadow, posterior acoustic shadow"
+    ", humeral head, radial head, head of pancreas, neck of femur, surgical neck, on other hand, on one hand"
     ", hand side, abdominal aorta, thoracic spine of chest, chest wall, soft tissue, scar tissue, head of humerus"
     ", head to toe, foot plate, black eye, bull's eye, naked eye, left hand side, right hand side, skin fold"
     ", at hand, hand in hand, brain like, head and neck of femur, pancreatic head, thoracic aorta, heart shaped"
@@ -447,9 +448,30 @@ INNER = frozenset(
         "cerebellum",
         "cerebrum",
         "pulmonary",
+        "fundus",
+        "optic",
+        "retinal",
+        "macula",
     ]
 )
-"""Organs that no picture of the surface shows."""
+"""Organs that no picture of the skin shows."""
+
+SPECIMENS = {
+    "liver": "liver hepatic hepatocyte hepatocytes",
+    "kidney": "kidney renal glomeruli glomerulus glomerular",
+    "colon": "colon colonic colorectal rectum",
+    "stomach": "stomach gastric",
+    "lung": "lung pulmonary alveolar alveoli",
+    "breast": "breast mammary",
+    "prostate": "prostate prostatic",
+    "brain": "brain cerebral neurons",
+    "skin": "skin epidermis epidermal dermis dermal",
+    "thyroid": "thyroid",
+    "pancreas": "pancreas pancreatic",
+    "ovary": "ovary ovarian",
+    "uterus": "uterus uterine endometrium endometrial cervix cervical",
+}
+"""Organs that tissue is taken from, and the words for them."""
 
 MODALITIES = {
     "radiograph": (
