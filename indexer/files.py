@@ -5,6 +5,7 @@ from pathlib import Path
 
 from indexer.sources import Entry, open_source
 from medsiglip_search.errors import ArchiveNotFound, Reason, Unreadable
+from medsiglip_search.explain.gathering import file_in_folder
 
 
 class ArchiveFiles:
@@ -15,9 +16,8 @@ class ArchiveFiles:
 
     def __call__(self, archive: str, uri: str) -> Path | bytes:
         """Return what decoders open of a file: its path, or its bytes. Raises Unreadable."""
-        direct = Path(archive) / uri
-        if Path(archive).is_dir() and direct.is_file():
-            return direct
+        if Path(archive).is_dir() and (path := file_in_folder(archive, uri)).is_file():
+            return path
         entry = self._entries(archive).get(uri)
         if entry is None or entry.problem is not None:
             raise Unreadable(Reason.UNREADABLE, "Its file is no longer in its archive.")

@@ -75,6 +75,10 @@ class ExplainerFailed(MedSiglipSearchError):
         self.said = said
 
 
+class ExplainerRefused(ExplainerFailed):
+    """A language model that is in order and refuses one question: too long, or not allowed."""
+
+
 class InvalidQuery(MedSiglipSearchError):
     """A query, filter or count that cannot be answered as it stands."""
 

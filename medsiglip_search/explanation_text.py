@@ -1,7 +1,8 @@
 """An explanation as people read it on a terminal: warnings first, then what is said, then its sources."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from textwrap import wrap
+from types import MappingProxyType
 from typing import Any
 
 from medsiglip_search import terminal
@@ -10,8 +11,10 @@ WIDTH = 100
 NOTICE = "Research software, not a medical device: no basis for a decision about a patient."
 
 
-def explanation_lines(explanation: Mapping[str, Any], shown: Collection[str] = ()) -> Iterator[str]:
-    """Yield an explanation, as JSON has it. shown: the subjects whose text was shown while it was made."""
+def explanation_lines(
+    explanation: Mapping[str, Any], shown: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
+    """Yield an explanation, as JSON has it. shown: by subject, what was shown while it was made."""
     is_evidence = explanation["explainer"] == "evidence"
     if warnings := explanation["warnings"]:
         yield f"Warnings: {len(warnings)}"
@@ -19,10 +22,10 @@ def explanation_lines(explanation: Mapping[str, Any], shown: Collection[str] = (
             yield from _paragraph(f"{warning['subject']}: {warning['message']}", "! ")
         yield ""
     for picture in explanation["pictures"]:
-        yield from _picture(picture, picture["subject"] in shown)
+        yield from _picture(picture, _is_shown(picture["description"], shown.get(picture["subject"])))
     texts = {"Summary": "summary", "Reports of the hits": "reports", "Draft of a report": "draft"}
     for title, text in texts.items():
-        if explanation[text] and text not in shown and not is_evidence:
+        if explanation[text] and not _is_shown(explanation[text], shown.get(text)) and not is_evidence:
             yield title
             yield from _paragraph(explanation[text])
     yield "Evidence, without a language model"
@@ -36,10 +39,14 @@ def explanation_lines(explanation: Mapping[str, Any], shown: Collection[str] = (
     yield NOTICE
 
 
+def _is_shown(text: str, shown: str | None) -> bool:
+    return shown is not None and text.split() == shown.split()
+
+
 def _picture(picture: Mapping[str, Any], is_shown: bool) -> Iterator[str]:
     told = ["" if is_shown else picture["description"], picture["matches"], picture["differs"]]
     if not any(told) and not is_shown:
-        told = ["Nothing is known of it."]
+        told = ["Not described."]
     image = "" if picture["image_id"] is None else f", image {picture['image_id']}"
     if any(told):
         yield f"{picture['subject'].capitalize()}{image}"
@@ -65,7 +72,8 @@ def _origin(explanation: Mapping[str, Any]) -> str:
         return (
             f"Explained by {explanation['explainer']}: records and the encoder's scores, no language model."
         )
-    revision = f" {explanation['revision'][:12]}" if explanation["revision"] else ""
+    revision = explanation["revision"]
+    revision = f" {revision[:12]}" if revision and "://" not in revision else ""
     return (
         f"Explained by {explanation['explainer']}{revision}, prompts {explanation['prompt_version']} "
         f"({explanation['prompt_digest'][:12]}), {explanation['tokens']} tokens, "

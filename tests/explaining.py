@@ -41,7 +41,7 @@ def case(
 ) -> Case:
     evidence = PictureEvidence(subject, modality, "chest", findings, is_normal)
     picture = np.full((8, 8, 3), grey, np.uint8)
-    return Case(subject, evidence, lambda rendering, most: [picture], f"{grey}", record, report, hit)
+    return Case(subject, evidence, lambda *_: [picture], lambda: evidence, "", record, report, hit)
 
 
 def hits_of(*findings: Sequence[str], **more: str) -> tuple[Case, ...]:
@@ -84,12 +84,15 @@ class Scripted:
         if callable(self._answers):
             text = self._answers(prompt)
         elif len(self.asked) > len(self._answers):
-            raise ExplainerFailed("the server is gone", said="")
+            tell("Half of ")
+            raise ExplainerFailed("the server is gone", said="Half of a sentence")
         else:
             text = self._answers[len(self.asked) - 1]
+        said = ""
         for word in text.split(" "):
             if stop.is_set():
-                return Answer("", "cancelled", 0, 0.0, 0.0)
+                return Answer(said, "cancelled", 0, 0.0, 0.0)
+            said += word + " "
             tell(word + " ")
         return Answer(text, self._ended, len(text.split()), 0.1, 0.05)
 

@@ -75,6 +75,14 @@ def test_a_damaged_answer_or_folder_costs_nothing_but_time(tmp_path: Path):
     file.write_text("{")
     assert ask(CachedModel(Scripted(["again"]), tmp_path), "what?")[0] == "again"
     assert ask(CachedModel(Scripted(["third"]), file), "what?")[0] == "third"
+    file.write_text(file.read_text().replace('"again"', "5"))
+    assert ask(CachedModel(Scripted(["fourth"]), tmp_path), "what?")[0] == "fourth"
+
+
+def test_a_folder_that_others_can_read_is_closed(tmp_path: Path):
+    tmp_path.chmod(0o777)
+    ask(CachedModel(Scripted(["one"]), tmp_path), "what?")
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
 
 
 def test_an_old_answer_is_asked_anew(tmp_path: Path):

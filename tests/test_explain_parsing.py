@@ -34,6 +34,10 @@ def test_the_form_that_is_asked_for():
         WHOLE + "\nI hope this helps.",
         WHOLE[: WHOLE.index('"normal"')],
         '{"findings": []}\nOn reflection:\n' + WHOLE,
+        WHOLE.replace('"findings"', '"meta": {"a": {"b": 1}}, "findings"'),
+        WHOLE.replace(
+            '"findings": [', '"findings": ["No pneumothorax", {"finding": "edema", "present": false}, '
+        ),
     ],
 )
 def test_other_ways_of_writing_it(answer: str):
@@ -86,3 +90,8 @@ def test_what_is_shown_of_an_unfinished_answer_has_no_json():
         for start in range(0, len(answer), pieces):
             show(answer[start : start + pieces])
         assert "".join(told) == re.split("[{`]", answer)[0].strip()
+
+
+def test_a_description_within_the_json_is_the_text():
+    said = parse_description('{"description": "Left effusion.", "findings": ["left effusion"]}')
+    assert (said.text, said.findings) == ("Left effusion.", (Named("effusion", "left"),))

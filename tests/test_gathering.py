@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexer.files import ArchiveFiles
 from medsiglip_search.encoders import load_encoder
 from medsiglip_search.errors import InvalidLabelSet, Reason, Unreadable
 from medsiglip_search.explain import Question
-from medsiglip_search.explain.gathering import Gatherer, file_in_folder
+from medsiglip_search.explain.gathering import Gatherer, file_in_folder, findings_of
 from medsiglip_search.explain.recording import Record, record_of
-from medsiglip_search.explain.scoring import FindingScorer, Scorers
+from medsiglip_search.explain.scoring import FindingScorer, Score, Scorers
 from medsiglip_search.images import open_image
 from medsiglip_search.images.guard import Guard
 from medsiglip_search.labels.opening import open_label_set
@@ -122,9 +123,13 @@ def test_slices_of_a_volume_come_in_their_order_and_as_the_model_wants_them(
 
 def test_a_file_outside_its_archive_is_not_opened(demo_archive: Path):
     assert file_in_folder(str(demo_archive), "a/b.dcm") == demo_archive / "a/b.dcm"
-    for archive, uri in ((str(demo_archive), "../metadata.csv"), ("/nowhere.tar", "a.dcm")):
-        with pytest.raises(Unreadable):
-            file_in_folder(archive, uri)
+    for archive, uri in ((str(demo_archive), "../outside.dcm"), ("/nowhere.tar", "a.dcm")):
+        for file_of in (file_in_folder, ArchiveFiles()):
+            with pytest.raises(Unreadable):
+                file_of(archive, uri)
+    (demo_archive.parent / "outside.dcm").write_bytes(b"secret")
+    with pytest.raises(Unreadable):
+        ArchiveFiles()(str(demo_archive), "../outside.dcm")
 
 
 def test_a_record_that_speaks_to_a_program_is_told(searcher: Searcher, gatherer: Gatherer):
@@ -153,6 +158,11 @@ def record(**columns: str) -> Record:
         ({"findings": ""}, {}, None),
         ({}, {}, None),
         ({"report": "Normal chest radiograph."}, {}, True),
+        ({"findings": "no pneumothorax; unremarkable"}, {}, True),
+        ({"findings": "effusion (left), edema"}, {"effusion": "left", "edema": ""}, False),
+        ({"findings": "left-sided effusion"}, {"effusion": "left"}, False),
+        ({"findings": "odd thing, right"}, {"odd thing": "right"}, False),
+        ({"findings": "12;nan;n/a"}, {}, None),
         ({"report": "Small left pleural effusion. No pneumothorax."}, {"pleural effusion": "left"}, False),
         ({"findings": "edema", "report": "Left pleural effusion."}, {"edema": ""}, False),
     ],
@@ -167,10 +177,19 @@ def test_what_records_say(columns: dict[str, str], findings: dict[str, str], is_
 def test_what_a_report_denies_is_recorded_as_absent():
     told = record(report="No pneumothorax. No effusion on the right. Small left effusion.")
     assert told.findings["pneumothorax"] == ("absent", frozenset())
-    assert told.findings["pleural effusion" if "pleural effusion" in told.findings else "effusion"] == (
+    assert told.findings["effusion"] == ("present", frozenset({"left"}))
+
+
+def test_records_scores_and_neighbours_meet_under_one_name():
+    scores = [Score("pleural effusion", ("pleural fluid",), 0.9, 0.5, None)]
+    neighbours = [record(findings=name) for name in ("effusion", "left pleural effusions", "pleural fluid")]
+    [known] = findings_of(scores, record(report="Small left effusion."), neighbours)
+    assert (known.finding, known.recorded, known.recorded_sides) == (
+        "pleural effusion",
         "present",
         frozenset({"left"}),
     )
+    assert (known.hits, known.of) == (3, 3)
 
 
 def test_sides_are_scored_where_a_picture_can_show_them():

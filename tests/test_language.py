@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from explaining import Scripted, case, hit, hits_of, question, recorded, text_of
 
-from medsiglip_search.errors import ExplainerFailed, Reason, Unreadable
+from medsiglip_search.errors import ExplainerFailed, ExplainerRefused, Reason, Unreadable
 from medsiglip_search.explain.chat import Abilities, Prompt
 from medsiglip_search.explain.language import LanguageExplainer, Options
 from medsiglip_search.explain.picture_evidence import FindingEvidence
@@ -98,9 +98,9 @@ def test_a_second_opinion_tells_disagreement():
     assert model.asked[0].parts[1] != model.asked[1].parts[1]
     said = [caution.message for caution in explanation.cautions if caution.kind == "opinions"]
     assert said == [
-        "Named only when asked in other words: cardiomegaly.",
         "Named only at first: left pleural effusion.",
         "Named only when asked in other words: right pleural effusion.",
+        "Named only when asked in other words: cardiomegaly.",
     ]
 
 
@@ -137,7 +137,7 @@ def test_another_model_summarises_the_reports_and_drafts_one_from_the_findings()
     reader = Scripted(["Both are abnormal.", "Findings: left pleural effusion."], Abilities(pictures=0))
     explanation = LanguageExplainer(model, Options(report=True), reader).explain(question(hits, QUERY))
     reports, draft = map(text_of, reader.asked)
-    assert "Report of the hit 1:\n||||\nSmall effusion.\n||||" in reports
+    assert "Report of hit 1:\n||||\nSmall effusion.\n||||" in reports
     assert "left pleural effusion" in draft
     assert "Normal: the heart" in draft
     assert (explanation.reports, explanation.draft) == (
@@ -157,7 +157,7 @@ def test_a_draft_is_checked_too():
 def test_a_model_of_text_alone_compares_the_records():
     model = Scripted(["They share an effusion."], Abilities(pictures=0))
     explanation = LanguageExplainer(model).explain(question(hits_of(["edema"], record="Findings: edema")))
-    assert "Record of the hit 1:\n||||\nFindings: edema" in text_of(model.asked[0])
+    assert "Record of hit 1:\n||||\nFindings: edema" in text_of(model.asked[0])
     assert (explanation.state, explanation.summary) == ("done", "They share an effusion.")
 
 
@@ -166,7 +166,8 @@ def test_an_answer_in_another_form_is_kept_as_text_and_marked():
         question(HITS[:1])
     )
     [one] = explanation.cases
-    assert (one.description, one.parsed, one.findings) == ("Left pleural effusion.", False, ())
+    assert (one.description, one.parsed) == ("Left pleural effusion.", False)
+    assert one.findings == ("left pleural effusion",)  # as its sentences have it
     assert ("form", "hit 1") in kinds(explanation)
 
 
@@ -177,12 +178,34 @@ def test_an_answer_that_was_cut_off_is_marked(ended):
     assert (ended, "hit 1") in kinds(explanation)
 
 
-@pytest.mark.parametrize(("answered", "state"), [(0, "failed"), (1, "partial"), (3, "partial")])
-def test_what_was_said_until_the_model_broke_down_is_kept(answered: int, state: str):
+@pytest.mark.parametrize("answered", [0, 1, 3])
+def test_what_was_said_until_the_model_broke_down_is_kept(answered: int):
     explanation = LanguageExplainer(Scripted(ANSWERS[:answered])).explain(question(HITS, QUERY))
-    assert (explanation.state, explanation.problem) == (state, "the server is gone")
-    assert sum(bool(one.description) for one in explanation.cases) == answered
+    assert (explanation.state, explanation.problem) == ("partial", "the server is gone")
+    said = [one.description for one in explanation.cases if one.description] + [explanation.summary]
+    assert len([one for one in said if "Half of a sentence" not in one and "Chest film." in one]) == answered
+    assert [one for one in said if one == "Half of a sentence"] == ["Half of a sentence"]
     assert "left pleural effusion (1 of 2)" in explanation.evidence
+
+
+def test_a_model_that_says_nothing_has_failed():
+    def silent(prompt: Prompt) -> str:
+        raise ExplainerFailed("cannot be reached")
+
+    explanation = LanguageExplainer(Scripted(silent)).explain(question(HITS, QUERY))
+    assert (explanation.state, explanation.summary) == ("failed", "")
+
+
+def test_a_question_that_is_refused_is_told_and_the_others_are_asked():
+    def answer(prompt: Prompt) -> str:
+        if prompt.pictures and prompt.parts[0][0, 0, 0] == 1:
+            raise ExplainerRefused("withheld the answer")
+        return EFFUSION if prompt.pictures else "Summary."
+
+    explanation = LanguageExplainer(Scripted(answer)).explain(question(HITS, QUERY))
+    assert ("refused", "hit 1") in kinds(explanation)
+    assert [bool(one.description) for one in explanation.cases] == [True, False, True]
+    assert (explanation.state, explanation.summary) == ("partial", "Summary.")
 
 
 def test_a_picture_that_cannot_be_read_is_told_and_the_others_are_described():
@@ -193,7 +216,8 @@ def test_a_picture_that_cannot_be_read_is_told_and_the_others_are_described():
     explanation = LanguageExplainer(Scripted([PNEUMOTHORAX, "Summary."])).explain(question(hits))
     assert ("unread", "hit 1") in kinds(explanation)
     assert [one.description for one in explanation.cases] == ["", "Chest film. Right pneumothorax."]
-    assert explanation.state == "done"
+    assert explanation.state == "partial"
+    assert explanation.problem == "1 of 2 pictures are not described; see the warnings"
 
 
 def test_it_ends_when_nobody_wants_it_any_more():
@@ -250,3 +274,71 @@ def test_a_failure_message_reaches_the_explanation():
         raise ExplainerFailed("500 from the server")
 
     assert LanguageExplainer(Scripted(broken)).explain(question(HITS)).problem == "500 from the server"
+
+
+@pytest.mark.parametrize(
+    ("summary", "kind"),
+    [
+        ("All of the pictures are normal.", "normal"),
+        ("Both hits show a right pleural effusion.", "side"),
+        ("A fracture is seen in both.", "unsupported"),
+        ("There is no pleural effusion.", "contradicted"),
+        ("Each shows a left pleural effusion.", None),
+        ("The second has cardiomegaly besides the effusion.", None),
+    ],
+)
+def test_a_summary_is_held_against_all_pictures(summary: str, kind: str | None):
+    hits = hits_of(["left pleural effusion"], ["left pleural effusion", "cardiomegaly"])
+    explanation = LanguageExplainer(Scripted([EFFUSION, EFFUSION, summary])).explain(question(hits))
+    told = [caution.kind for caution in explanation.cautions if caution.subject == "summary"]
+    assert told == ([kind] if kind else [])
+
+
+def test_a_summary_of_reports_is_checked_too():
+    hits = (replace(HITS[0], report="Small effusion."), HITS[1])
+    answers = [EFFUSION, PNEUMOTHORAX, "Summary.", "All tell of a hip fracture.", "Draft."]
+    explanation = LanguageExplainer(Scripted(answers), Options(report=True)).explain(question(hits))
+    assert ("unsupported", "reports") in kinds(explanation)
+
+
+def test_a_finding_that_the_json_alone_names_is_not_unsaid():
+    answer = describing(("pleural effusion", "left"), text="Chest film.")
+    explanation = LanguageExplainer(Scripted([answer, "Summary."])).explain(question(HITS[:1]))
+    assert explanation.cases[0].cautions == ()
+
+
+def test_one_mistake_in_sentences_and_json_is_one_caution():
+    answer = describing(("pneumothorax", "left"), text="Left pneumothorax and left pleural effusion.")
+    [one] = LanguageExplainer(Scripted([answer, "Summary."])).explain(question(HITS[:1])).cases
+    assert [caution.kind for caution in one.cautions] == ["unsupported"]
+
+
+def test_joint_without_a_readable_picture_is_asked_in_text():
+    def unreadable(rendering: object, most: int) -> list[np.ndarray]:
+        raise Unreadable(Reason.UNREADABLE, "Its file is gone.")
+
+    model = Scripted(ANSWERS[1:], Abilities(pictures=3))
+    hits = (replace(HITS[0], pictures=unreadable), HITS[1])
+    explanation = LanguageExplainer(model, Options(joint=True)).explain(question(hits, QUERY))
+    assert {("joint", "result"), ("unread", "hit 1")} <= set(kinds(explanation))
+    assert model.asked[-1].pictures == 0
+
+
+def test_a_volume_is_checked_against_all_of_its_slices():
+    bleed = (FindingEvidence("intracerebral hemorrhage", recorded="present"),)
+    slices = [np.zeros((8, 8, 3), np.uint8)] * 3
+    shown = case("hit 1", (), hit(1, modality="CT"), modality="CT")
+    whole = replace(shown.evidence, body_part="head", findings=bleed)
+    volume = replace(shown, pictures=lambda *_: slices, whole=lambda: whole)
+    answer = describing(("intracerebral hemorrhage", "none"), text="Head CT. Intracerebral hemorrhage.")
+    for pictures, kept in ((85, []), (1, ["unsupported"])):
+        model = Scripted([answer, "Summary."], Abilities(pictures=pictures))
+        one = replace(volume, pictures=lambda _, most: slices[:most])
+        [explained] = LanguageExplainer(model).explain(question((one,))).cases
+        assert [c.kind for c in explained.cautions if c.kind == "unsupported"] == kept
+
+
+def test_a_model_that_takes_pictures_drafts_from_the_picture_too():
+    model = Scripted([EFFUSION, "Summary.", "Draft."])
+    LanguageExplainer(model, Options(report=True)).explain(question(HITS[:1]))
+    assert [prompt.pictures for prompt in model.asked] == [1, 0, 1]

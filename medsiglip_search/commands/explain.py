@@ -26,7 +26,7 @@ from medsiglip_search.commands.output import (
     say_failed,
     say_what_demo_knows,
 )
-from medsiglip_search.errors import ExplainerUnavailable, MedSiglipSearchError
+from medsiglip_search.errors import ExplainerUnavailable, InvalidQuery, MedSiglipSearchError
 from medsiglip_search.explanation_text import explanation_lines
 from medsiglip_search.terminal import note
 
@@ -97,6 +97,13 @@ def explain_command(file_of: "Callable[[], FileOf]") -> Explain:
                 metavar="NAME|FOLDER|URL", help="Another model for --report, such as medgemma-27b-text-it."
             ),
         ] = None,
+        reader_model: Annotated[
+            str | None, typer.Option(help="Which of the models of --reader's server.")
+        ] = None,
+        reader_key_file: Annotated[
+            Path | None,
+            typer.Option(help="File with the key of --reader's server; MEDSIGLIP_READER_KEY by default."),
+        ] = None,
         labels: Annotated[
             str | None,
             typer.Option(metavar="LABELSET", help="Findings to check against: a shipped set or a YAML file."),
@@ -126,11 +133,27 @@ def explain_command(file_of: "Callable[[], FileOf]") -> Explain:
         from medsiglip_search.explain.evidence import EvidenceExplainer
         from medsiglip_search.explain.gathering import Gatherer
         from medsiglip_search.explain.language import LanguageExplainer, Options
-        from medsiglip_search.explain.opening import EVIDENCE, Access, open_explainer, open_model
+        from medsiglip_search.explain.opening import (
+            EVIDENCE,
+            Access,
+            open_explainer,
+            open_model,
+            require_usable,
+        )
         from medsiglip_search.images.guard import Guard, Limits
         from medsiglip_search.queries import Query
         from medsiglip_search.search import Searcher
 
+        access = Access(
+            device, four_bit, model, key_file, "MEDSIGLIP_EXPLAINER_KEY", allow_upload, not no_cache
+        )
+        for_reader = replace(
+            access, model=reader_model, key_file=reader_key_file, key_variable="MEDSIGLIP_READER_KEY"
+        )
+        _require_sense(explainer, text, heatmaps, second_opinion or joint or report, report, reader)
+        require_usable(explainer, access)
+        if reader is not None:
+            require_usable(reader, for_reader)
         limits = Limits(timeout_s=decode_timeout)
         query = Query(
             text=text,
@@ -151,11 +174,12 @@ def explain_command(file_of: "Callable[[], FileOf]") -> Explain:
             for notice in terminal.result_notices(wire.result_json(result)):
                 note(notice)
             print_lines([""])
-        access = Access(device, four_bit, model, key_file, allow_upload, not no_cache)
+        else:
+            print_json(wire.hit_json(hit) for hit in result)
         options = Options(joint, second_opinion, report)
 
         def explainer_of(chat: "ChatModel") -> "Explainer":
-            return LanguageExplainer(chat, options, open_model(reader, access) if reader else None)
+            return LanguageExplainer(chat, options, open_model(reader, for_reader) if reader else None)
 
         shown = _Shown(as_json)
         with Guard(1, limits) as guard:
@@ -169,11 +193,10 @@ def explain_command(file_of: "Callable[[], FileOf]") -> Explain:
                 explanation = replace(explanation, state="failed", problem=str(error))
             written = _heatmaps(searcher, question, text, heatmaps) if heatmaps is not None else []
         if as_json:
-            hits = [wire.hit_json(hit) for hit in result]
-            print_json([{**wire.explanation_json(explanation), "hits": hits, "heatmaps": written}])
+            print_json([{**wire.explanation_json(explanation), "heatmaps": written}])
         else:
             shown.end()
-            print_lines(explanation_lines(wire.explanation_json(explanation), shown.subjects))
+            print_lines(explanation_lines(wire.explanation_json(explanation), shown.texts))
             print_cells([(f"heat map of {one['subject']}", str(one["file"])) for one in written])
         if explanation.state not in ("done", "cancelled"):
             raise typer.Exit(say_failed(explanation.problem, MedSiglipSearchError.exit_code))
@@ -203,7 +226,7 @@ def _scorers(searcher: "Searcher", labels: str | None, calibration: Path | None)
 
 def _explained(explainer: "Explainer", question: "Question", tell: "TellPiece") -> "Explanation":
     """Return the explanation; Ctrl-C ends it with what was said until then."""
-    stop = threading.Event()
+    stop, ended = threading.Event(), threading.Event()
     results: list[Explanation] = []
     failures: list[BaseException] = []
 
@@ -212,13 +235,15 @@ def _explained(explainer: "Explainer", question: "Question", tell: "TellPiece") 
             results.append(explainer.explain(question, tell, stop))
         except BaseException as error:
             failures.append(error)
+        finally:
+            ended.set()
 
-    # In a thread of its own, for Ctrl-C must not break a model off in the middle of a step.
-    thread = threading.Thread(target=work)
-    thread.start()
-    while thread.is_alive():
+    # In a thread of its own, for Ctrl-C must not break a model off in the middle of a step; and not joined,
+    # for a Ctrl-C within `join` leaves a thread that is taken for one that has ended.
+    threading.Thread(target=work, daemon=True).start()
+    while not ended.is_set():
         try:
-            thread.join(0.1)
+            ended.wait(0.1)
         except KeyboardInterrupt:
             stop.set()
     if failures:
@@ -226,30 +251,54 @@ def _explained(explainer: "Explainer", question: "Question", tell: "TellPiece") 
     return results[0]
 
 
+def _require_sense(
+    explainer: str,
+    text: str | None,
+    heatmaps: Path | None,
+    asks_model: bool,
+    report: bool,
+    reader: str | None,
+) -> None:
+    """Raise InvalidQuery for options that would come to nothing, before anything is searched."""
+    from medsiglip_search.explain.opening import EVIDENCE
+
+    if heatmaps is not None and text is None:
+        raise InvalidQuery("--heatmaps shows where TEXT is answered, and there is none; give TEXT")
+    if heatmaps is not None and heatmaps.exists() and not heatmaps.is_dir():
+        raise InvalidQuery(f"{heatmaps}: is a file; give --heatmaps a folder")
+    if reader is not None and not report:
+        raise InvalidQuery("--reader writes what --report asks for; give both, or leave it out")
+    if explainer == EVIDENCE and asks_model:
+        raise InvalidQuery(
+            "--second-opinion, --joint and --report ask a language model, and --explainer is evidence; give "
+            "another, such as medgemma"
+        )
+
+
 class _Shown:
     """Shows pieces of text while they are made: to programs as JSON on stderr, to people on stdout.
 
-    subjects: whose text was shown to people.
+    texts: what was shown to people, by subject.
     """
 
     def __init__(self, as_json: bool) -> None:
-        self.subjects: list[str] = []
+        self.texts: dict[str, str] = {}
         self._as_json = as_json
 
     def __call__(self, subject: str, text: str) -> None:
         if self._as_json:
             print_json([{"subject": subject, "piece": text}], to_stderr=True)
             return
-        if self.subjects[-1:] != [subject]:
-            sys.stdout.write(("\n\n" if self.subjects else "") + f"{subject.capitalize()}: ")
-            self.subjects.append(subject)
+        if subject not in self.texts:
+            sys.stdout.write(("\n\n" if self.texts else "") + f"{subject.capitalize()}: ")
             text = text.lstrip()
+        self.texts[subject] = self.texts.get(subject, "") + text
         sys.stdout.write("\n".join(map(terminal.printable, text.split("\n"))))
         sys.stdout.flush()
 
     def end(self) -> None:
         """Leave a line after what was shown."""
-        if self.subjects:
+        if self.texts:
             sys.stdout.write("\n\n")
 
 
@@ -257,12 +306,11 @@ def _heatmaps(
     searcher: "Searcher", question: "Question", text: str | None, folder: Path
 ) -> list[dict[str, object]]:
     """Write where each picture answers the text, and return the files and the hottest places."""
-    from medsiglip_search.errors import InvalidQuery, Unreadable
+    from medsiglip_search.errors import Unreadable
     from medsiglip_search.explain.heatmap import heatmap, overlay
     from medsiglip_search.images import png
 
-    if text is None:
-        raise InvalidQuery("--heatmaps shows where TEXT is answered, and there is none; give TEXT")
+    assert text is not None  # see _require_sense
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

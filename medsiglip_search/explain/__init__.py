@@ -1,8 +1,8 @@
 """Hits to an explanation: what speaks for the result, in words and with its sources."""
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -24,14 +24,16 @@ Unreadable."""
 class Case:
     """One picture that is explained: the query's own, or a hit.
 
-    subject: how an explanation calls it, "query" or "hit 1". record: what is written down about it, findings
-    and report, None where nothing is. digest: of its pixels.
+    subject: how an explanation calls it, "query" or "hit 1". known: what its file says of how it was taken,
+    as a prompt may tell it. whole: what is known of all slices of its volume together, where it is of one.
+    record: what is written down about it, findings and report, None where nothing is.
     """
 
     subject: str
     evidence: PictureEvidence
     pictures: Pictures
-    digest: str
+    whole: Callable[[], PictureEvidence]
+    known: str = ""
     record: str | None = None
     report: str | None = None
     hit: Hit | None = None
@@ -71,7 +73,8 @@ class CaseExplanation:
 
     description: in the explainer's words, plain text; empty where it said nothing. findings: with their side,
     as the explainer names them. matches, differs: why it answers the query, and what is different; empty for
-    the query. parsed: whether the description came in the form that was asked for.
+    the query. parsed: whether the description came in the form that was asked for. scores: zero-shot, of the
+    findings that are recorded or count as present.
     """
 
     subject: str
@@ -82,6 +85,7 @@ class CaseExplanation:
     matches: str = ""
     differs: str = ""
     parsed: bool = True
+    scores: Mapping[str, float] = field(default_factory=dict)
     cautions: tuple[Caution, ...] = ()
 
 

@@ -5,9 +5,10 @@ import re
 from medsiglip_search.explain.plain_text import plain
 
 MOST_READ = 20_000
+"""Characters that are looked at, of the text as it would be quoted; more than ever is."""
 
 _SETS_ASIDE = (
-    r"\b(?:ignor|disregard|forget|overrid|bypass)\w*\b[^.!?]{0,60}\b(?:instruct\w*|prompts?|rules?|above|previous|prior"
+    r"\b(?:ignor|disregard|forget|overrid)\w*\b[^.!?]{0,60}\b(?:instruct\w*|prompts?|rules?|above|previous|prior"
     r"|earlier|everything|context|guidelines?|evidence|safety|warnings?)\b"
 )
 _CASTS = (
@@ -16,9 +17,9 @@ _CASTS = (
     r"|\bas an? (?:ai|assistant|language model)\b"
 )
 _NAMES_THE_READER = (
-    r"\b(?:assistant|chatgpt|medgemma|gemma|llm|language model|ai model|dear ai|hey ai|jailbreak)\b"
+    r"\b(?:ai assistant|chatgpt|medgemma|gemma|llm|language model|ai model|dear ai|hey ai|jailbreak)\b"
     r"|\b(?:system|developer|hidden|initial)\s*(?:prompt|message|instruction\w*|mode)\b"
-    r"|\b(?:system|user|assistant|model|developer)\s*:|\[/?inst\]|\"role\"\s*:"
+    r"|(?:^|[\n;|]|[.!?]\s+)(?:system|user|assistant|model|developer)\s*:|\[/?inst\]|\"role\"\s*:"
 )
 # At the beginning of a clause, and of a thing that a program would do: "repeat film" is asked of people.
 _COMMANDS = (
@@ -36,9 +37,24 @@ _CODE = (
     r"\b(?:curl|wget|import os|rm -rf|drop table|select \*|eval\()"
     r"|\{\{|\}\}|\$\{|\{\s*\"|```|'''|#{3,}|\|\|\|"
 )
-_SPEAKS = re.compile(
-    "|".join((_SETS_ASIDE, _CASTS, _NAMES_THE_READER, _COMMANDS, _FORBIDS, _ORDERS, _CODE)), re.IGNORECASE
+_OTHER_WAYS = (
+    r"\b(?:ignorier\w*|ignorez|ignora\w*|vergiss|missacht\w*|oubliez)\b|\b(?:your|the) task\b|\banswer only\b"
+    r"|\b(?:automated|next|machine|ai) readers?\b|\bto the (?:software|program|machine|model|computer)\b"
+    r"|\bwho(?:ever)? (?:reads|summari[sz]es|describes)\b|\btreat (?:this|it|as)\b"
+    r"|\bcorrect (?:reply|answer)\b"
+    r"|\bwhen asked\b|\boverride\b|\bthe operator\b|\bkindly (?:state|say|report|write|answer)\b"
+    r"|\b(?:summari[sz]e|describe) (?:this|a|the|all|everything)\b|\bscore \d+ percent\b|\bskip the\b"
+    r"|^output\b|\bmailto:|\b[\w-]+\.(?:example|com|net|org|io|ru|cn|de|info|biz)/|\{\s*'"
 )
+# A letter of another alphabet, or a digit, within a word of this one: written to be read past.
+_DISGUISED = (
+    r"[a-z][\u0370-\u052f]|[\u0370-\u052f][a-z]|\b(?=\w*[a-z]{2})(?:\d[a-z]{2,}\d\w*|[a-z]+\d[a-z]+\d\w*)\b"
+)
+_WAYS = (
+    *(_SETS_ASIDE, _CASTS, _NAMES_THE_READER, _COMMANDS, _FORBIDS, _ORDERS, _CODE),
+    *(_OTHER_WAYS, _DISGUISED),
+)
+_SPEAKS = re.compile("|".join(_WAYS), re.IGNORECASE)
 
 # Looked for in the text as it stands, for it is gone in plain text.
 _ACTED_UPON = re.compile(
@@ -52,5 +68,4 @@ def speaks_to_a_program(text: str) -> bool:
 
     A heuristic that errs on the side of leaving a report out; what it lets through is quoted as data.
     """
-    text = text[:MOST_READ]
-    return bool(_ACTED_UPON.search(text) or _SPEAKS.search(plain(text)))
+    return bool(_ACTED_UPON.search(text) or _SPEAKS.search(plain(text)[:MOST_READ]))

@@ -63,14 +63,16 @@ def _read(path: Path, most_age_s: float) -> Answer | None:
         if time.time() - path.stat().st_mtime > most_age_s:
             path.unlink()
             return None
-        return Answer(**json.loads(path.read_text("utf-8")))
+        kept = Answer(**json.loads(path.read_text("utf-8")))
+        return kept if isinstance(kept.text, str) and isinstance(kept.tokens, int) else None
     except (OSError, ValueError, TypeError):
         return None
 
 
 def _write(path: Path, answer: Answer) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.chmod(0o700)
         _make_room(path.parent)
         unfinished = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
         with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

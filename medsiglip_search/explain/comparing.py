@@ -2,37 +2,64 @@
 
 from collections.abc import Iterable, Sequence
 
+from medsiglip_search.explain.claims.lexicon import Lexicon
 from medsiglip_search.explain.parsing import Named
 
-_SIDED = ("left ", "right ", "bilateral ")
+_SIDES = {"left": {"left"}, "right": {"right"}, "bilateral": {"left", "right"}}
+_LEXICON = Lexicon()
+
+Apart = tuple[str, frozenset[str]]
+"""A finding's name without its side, and its sides, none where it tells of none."""
 
 
-def matches(asked: Sequence[str], shown: Sequence[str]) -> str:
-    """Return a sentence on what both show, "" where that is nothing or where nothing is known of either."""
-    both = [finding for finding in asked if finding in shown]
-    loosely = [
-        finding
-        for finding in asked
-        if finding not in both and without_side(finding) in set(map(without_side, shown))
-    ]
+def matches(asked: Sequence[str] | None, shown: Sequence[str], of_pictures: bool = True) -> str:
+    """Return a sentence on what both show, "" where that is nothing or nothing is known to be asked for.
+
+    A finding without a side is found on any. of_pictures: of two of them, and not of words and a picture.
+    """
+    there = _gathered(shown)
+    both: list[str] = []
+    other_side: list[str] = []
+    for finding in asked or ():
+        name, sides = apart(finding)
+        found = _found(name, there)
+        if found is None:
+            continue
+        (both if not sides or not found or sides <= found else other_side).append(finding)
     told = []
     if both:
-        told.append(f"Both show {joined(both)}.")
-    if loosely:
-        told.append(f"Both show {joined(map(without_side, loosely))}, but not on the same side.")
+        told.append(f"{'Both show' if of_pictures else 'Shows'} {joined(both)}.")
+    if other_side:
+        names = (apart(finding)[0] for finding in other_side)
+        told.append(f"{'Both show' if of_pictures else 'Shows'} {joined(names)}, but on another side.")
     return " ".join(told)
 
 
-def differs(asked: Sequence[str], shown: Sequence[str]) -> str:
-    """Return a sentence or two on what only one of them shows, "" where that is nothing."""
-    only_hit = [finding for finding in shown if finding not in asked]
-    only_asked = [finding for finding in asked if finding not in shown]
+def differs(asked: Sequence[str] | None, shown: Sequence[str], of_pictures: bool = True) -> str:
+    """Return what only one of them shows, "" where nothing is known of what was asked for."""
+    if asked is None:
+        return ""
+    wanted, there = _gathered(asked), _gathered(shown)
+    only_hit = [finding for finding in shown if _found(apart(finding)[0], wanted) is None]
+    only_asked = [finding for finding in asked if _found(apart(finding)[0], there) is None]
     told = []
     if only_hit:
-        told.append(f"Only the hit shows {joined(only_hit)}.")
+        told.append(f"{'Only the hit shows' if of_pictures else 'Also shows'} {joined(only_hit)}.")
     if only_asked:
         told.append(f"Not seen in the hit: {joined(only_asked)}.")
     return " ".join(told)
+
+
+def disagreement(one: Sequence[str], other: Sequence[str]) -> list[str]:
+    """Return the findings of one that the other lacks, or has on another side."""
+    there = _gathered(other)
+    missing = []
+    for finding in one:
+        name, sides = apart(finding)
+        found = _found(name, there)
+        if found is None or (sides and found and not sides <= found):
+            missing.append(finding)
+    return missing
 
 
 def names(findings: Sequence[Named]) -> tuple[str, ...]:
@@ -40,12 +67,29 @@ def names(findings: Sequence[Named]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(str, findings)))
 
 
-def without_side(finding: str) -> str:
-    """Return a finding's name without the side before it."""
-    return next((finding[len(side) :] for side in _SIDED if finding.startswith(side)), finding)
+def apart(finding: str) -> Apart:
+    """Return a finding's name without the side before it, and its sides."""
+    first, _, rest = finding.partition(" ")
+    sides = _SIDES.get(first) if rest else None
+    return (rest, frozenset(sides)) if sides else (finding, frozenset())
 
 
 def joined(words: Iterable[str]) -> str:
     """Return words as a sentence lists them."""
     listed = list(dict.fromkeys(words))
     return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} and {listed[-1]}"
+
+
+def _gathered(findings: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Return the sides of each finding; none where it is named without one."""
+    found: dict[str, frozenset[str]] = {}
+    for name, sides in map(apart, findings):
+        found[name] = sides | found.get(name, frozenset())
+    return found
+
+
+def _found(name: str, there: dict[str, frozenset[str]]) -> frozenset[str] | None:
+    """Return the sides on which a finding is there, by this name, a wider or a narrower one; else None."""
+    if name in there:
+        return there[name]
+    return next((sides for other, sides in there.items() if _LEXICON.same(name, other)), None)

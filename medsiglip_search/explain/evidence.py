@@ -56,38 +56,44 @@ def evidence_statement(question: Question) -> str:
     return " ".join(_sentences(question))
 
 
-def asked_findings(question: Question) -> tuple[str, ...]:
-    """Return what is looked for: the findings of the query's picture, else those that its words name."""
+def asked_findings(question: Question) -> tuple[str, ...] | None:
+    """Return what is looked for: the findings of the query's picture, else those that its words name.
+
+    None where nothing is known of it.
+    """
     if question.query is not None:
-        return evident_findings(question.query)
+        return evident_findings(question.query) if _is_known(question.query) else None
     lexicon = Lexicon([each for case in question.hits for each in case.evidence.findings])
     named = [
         _with_side(claim.name, claim.side)
         for claim in claims(question.asked, lexicon)
         if claim.kind == "finding" and claim.polarity == "present"
     ]
-    return tuple(dict.fromkeys(named))
+    return tuple(dict.fromkeys(named)) or None
 
 
 def evident_findings(case: Case) -> tuple[str, ...]:
     """Return what a picture surely shows, with sides: what is recorded, or else what is scored."""
-    named: list[str] = []
-    for each in _evident(case):
-        sides = sorted(each.recorded_sides)
+    return tuple(name for name, _ in _named(_evident(case)))
+
+
+def _named(findings: Sequence[FindingEvidence]) -> list[tuple[str, FindingEvidence]]:
+    """Return findings by their name with each side, beside what is known of them."""
+    named: list[tuple[str, FindingEvidence]] = []
+    for each in findings:
+        sides: list[str] = sorted(each.recorded_sides)
         if not sides and each.recorded is None and each.left is not None:
             sides = ["left" if each.left >= 0.5 else "right"]
-        named += [f"{side} {each.finding}" for side in sides] or [each.finding]
-    return tuple(named)
+        named += [(f"{side} {each.finding}", each) for side in sides] or [(each.finding, each)]
+    return named
 
 
 def stated(question: Question) -> tuple[Stated, ...]:
     """Return the findings of all pictures, and where each comes from, most supported first."""
     sources: dict[str, list[str]] = defaultdict(list)
     for case in question.cases:
-        is_recorded = {each.finding: each.recorded == "present" for each in case.evidence.findings}
-        for finding in evident_findings(case):
-            plain_name = next((name for name in is_recorded if finding.endswith(name)), finding)
-            how = "record" if is_recorded.get(plain_name) else "encoder"
+        for finding, each in _named(_evident(case)):
+            how = "record" if each.recorded == "present" else "encoder"
             sources[finding].append(f"{how}: {case.subject}")
     ranked = sorted(sources.items(), key=lambda item: (-len(item[1]), item[0]))
     return tuple(Stated(finding, tuple(where)) for finding, where in ranked)
@@ -134,29 +140,32 @@ def _sentences(question: Question) -> Iterator[str]:
 
 
 def _seen(question: Question) -> Iterator[str]:
-    """Tell what the encoder sees where nothing is recorded, and where it sees something else."""
+    """Tell what the encoder sees where nothing is recorded, and where it agrees with the records or not."""
+    agreeing: list[str] = []
     for case in question.cases:
+        subject = _spoken(case)
         scored = [each for each in case.evidence.findings if each.probability is not None]
-        if not scored:
-            continue
-        evident = [each for each in _evident(case) if each.recorded is None]
-        if not _is_recorded(case) and evident:
-            told = joined(f"{name} ({_percent(case, name)})" for name in evident_findings(case))
-            yield f"The encoder sees in the {case.subject}: {told}."
+        seen = [each for each in scored if each.recorded is None and is_evident(each)]
+        if seen:
+            told = joined(f"{name} ({each.probability:.2f})" for name, each in _named(seen))
+            also = "also " if _is_recorded(case) else ""
+            yield f"The encoder {also}sees in {subject}: {told}."
+        both = [each for each in scored if each.recorded == "present"]
+        if both and all((each.probability or 0) >= each.threshold for each in both):
+            agreeing.append(case.subject)
         doubted = [
             each.finding
             for each in scored
-            if each.recorded == "present"
-            and each.probability is not None
-            and each.probability < each.threshold
+            if each.recorded == "present" and (each.probability or 0) < each.threshold
         ]
         if doubted:
-            yield f"Recorded for the {case.subject}, but hardly seen by the encoder: {joined(doubted)}."
+            yield f"Recorded for {subject}, but hardly seen by the encoder: {joined(doubted)}."
+    if agreeing:
+        yield f"The encoder sees what is recorded in {joined(agreeing)}."
 
 
-def _percent(case: Case, name: str) -> str:
-    found = next(each for each in case.evidence.findings if name.endswith(each.finding))
-    return f"{found.probability or 0:.2f}"
+def _spoken(case: Case) -> str:
+    return f"the {case.subject}" if case.subject == "query" else case.subject
 
 
 def _shared(question: Question) -> Iterator[str]:
@@ -172,17 +181,36 @@ def _shared(question: Question) -> Iterator[str]:
         yield f"The hits come from {_counted(len(patients), 'patient')}."
 
 
+def compared(
+    question: Question, case: Case, asked: Sequence[str] | None, shown: Sequence[str]
+) -> tuple[str, str]:
+    """Return why a hit matches what was asked for, and how it differs; empty for the query's own picture."""
+    if case.hit is None:
+        return "", ""
+    of_pictures = question.query is not None
+    return matches(asked, shown, of_pictures), differs(asked, shown, of_pictures)
+
+
+def scores_of(case: Case) -> dict[str, float]:
+    """Return the zero-shot probabilities of the findings that are recorded, or count as present."""
+    return {
+        each.finding: round(each.probability, 4)
+        for each in case.evidence.findings
+        if each.probability is not None and (each.recorded is not None or each.probability >= each.threshold)
+    }
+
+
 def _explained(question: Question, case: Case) -> CaseExplanation:
     shown = evident_findings(case)
-    asked = asked_findings(question)
-    is_hit = case.hit is not None and case.subject != "query"
+    why, how = compared(question, case, asked_findings(question), shown)
     return CaseExplanation(
         case.subject,
         case.hit.instance.image_id if case.hit is not None else None,
         description=_said_of(case, shown),
         findings=shown,
-        matches=matches(asked, shown) if is_hit else "",
-        differs=differs(asked, shown) if is_hit else "",
+        matches=why,
+        differs=how,
+        scores=scores_of(case),
     )
 
 
@@ -190,7 +218,9 @@ def _said_of(case: Case, shown: Sequence[str]) -> str:
     how = "Recorded" if _is_recorded(case) else "Seen by the encoder"
     if shown:
         return f"{how}: {joined(shown)}."
-    return "Recorded as normal." if case.evidence.is_normal else ""
+    if case.evidence.is_normal:
+        return "Recorded as normal."
+    return "Recorded without a finding." if _is_recorded(case) else ""
 
 
 def _evident(case: Case) -> list[FindingEvidence]:
@@ -199,6 +229,11 @@ def _evident(case: Case) -> list[FindingEvidence]:
     if recorded or _is_recorded(case):
         return recorded
     return [each for each in case.evidence.findings if is_evident(each)]
+
+
+def _is_known(case: Case) -> bool:
+    scored = any(each.probability is not None for each in case.evidence.findings)
+    return scored or _is_recorded(case)
 
 
 def _is_recorded(case: Case) -> bool:

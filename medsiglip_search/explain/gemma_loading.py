@@ -21,16 +21,8 @@ from medsiglip_search.devices import device_of, multiplies_bf16
 from medsiglip_search.encoders.hub import CHECKPOINT_FILES, snapshot
 from medsiglip_search.encoders.weights import Weights, read_weights
 from medsiglip_search.errors import EncoderUnavailable, ExplainerUnavailable
+from medsiglip_search.explain.kinds import HUB_NAMES
 from medsiglip_search.transformers_notices import first_line
-
-HUB_NAMES = {
-    "medgemma": "google/medgemma-1.5-4b-it",
-    "medgemma-1.5-4b-it": "google/medgemma-1.5-4b-it",
-    "medgemma-4b-it": "google/medgemma-4b-it",
-    "medgemma-27b-it": "google/medgemma-27b-it",
-    "medgemma-27b-text-it": "google/medgemma-27b-text-it",
-}
-"""Short names of checkpoints on the Hugging Face hub."""
 
 FILES = [
     *CHECKPOINT_FILES,

@@ -1,6 +1,7 @@
 """What each kind of MedGemma was made for."""
 
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from medsiglip_search.windows import CT_WINDOWS, RenderSpec, Window
 
@@ -13,11 +14,21 @@ class Kind:
     rendering: RenderSpec
 
 
+HUB_NAMES = {
+    "medgemma": "google/medgemma-1.5-4b-it",
+    "medgemma-1.5-4b-it": "google/medgemma-1.5-4b-it",
+    "medgemma-4b-it": "google/medgemma-4b-it",
+    "medgemma-27b-it": "google/medgemma-27b-it",
+    "medgemma-27b-text-it": "google/medgemma-27b-text-it",
+}
+"""Short names of checkpoints on the Hugging Face hub."""
+
 _KINDS = {
     # Its model card: CT as slices of 85 at most, with these windows in red, green and blue.
     "medgemma-1.5": Kind(
         85, RenderSpec(ct=(Window(-1024, 1024), CT_WINDOWS["soft_tissue"], CT_WINDOWS["brain"]))
     ),
+    "27b-text": Kind(0, RenderSpec()),
     # MedGemma 1 takes more, and was evaluated on one picture at a time.
     "": Kind(1, RenderSpec()),
 }
@@ -25,5 +36,10 @@ _KINDS = {
 
 
 def kind_of(name: str) -> Kind:
-    """Return the kind of a model by its name, or by the path of its folder."""
-    return next(kind for part, kind in _KINDS.items() if part in name.lower())
+    """Return the kind of a model by its name, or by the path of its folder.
+
+    The hub's cache keeps a checkpoint in a folder of its commit, two below one of its name.
+    """
+    path = PurePath(name.lower())
+    named = [part for part in path.parts if part.startswith("models--")] or [path.name]
+    return next(kind for part, kind in _KINDS.items() if part in named[-1])

@@ -9,6 +9,9 @@ from medsiglip_search.explain.chat import Tell
 from medsiglip_search.explain.plain_text import plain
 
 MOST_FINDINGS = 40
+MOST_NESTED = 4
+"""Objects that may stand within the one with the findings, and before them."""
+
 _NOTHING = frozenset({"", "none", "null", "n/a", "no", "normal", "unknown", "not applicable", "nothing"})
 _SIDES = {
     "left": "left",
@@ -58,8 +61,9 @@ def parse_description(answer: str) -> Description:
     before, after = _unfenced(answer[:start]), _unfenced(answer[end:])
     text = plain(f"{before}\n{after}".strip())
     findings = value.get("findings")
+    own = value.get("description")
     return Description(
-        text or _sentence(value),
+        text or (plain(own) if isinstance(own, str) else "") or _sentence(value),
         _words(value.get("modality")),
         tuple(dict.fromkeys(_findings(findings))),
         tuple(filter(None, map(_words, _list(value.get("normal")))))[:MOST_FINDINGS],
@@ -89,18 +93,20 @@ class Sentences:
 def _last_object(answer: str) -> tuple[int, int, dict[str, Any]] | None:
     """Return where the last JSON object with findings stands; one that was cut off is closed."""
     keys = list(re.finditer(r"""["']findings["']""", answer))
-    start = answer.rfind("{", 0, keys[-1].start()) if keys else -1
-    if start < 0:
-        return None
-    rest = answer[start:]
-    python = _of_python(rest)
-    for text, whole in ((rest, True), (python, False), (_closed(rest), False), (_closed(python), False)):
-        try:
-            value, length = json.JSONDecoder(strict=False).raw_decode(text)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            return start, start + length if whole else len(answer), value
+    start = keys[-1].start() if keys else 0
+    for _ in range(MOST_NESTED):
+        start = answer.rfind("{", 0, start)
+        if start < 0:
+            return None
+        rest = answer[start:]
+        python = _of_python(rest)
+        for text, whole in ((rest, True), (python, False), (_closed(rest), False), (_closed(python), False)):
+            try:
+                value, length = json.JSONDecoder(strict=False).raw_decode(text)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(value, dict) and "findings" in value:
+                return start, start + length if whole else len(answer), value
     return None
 
 
@@ -143,12 +149,14 @@ def _findings(value: Any) -> list[Named]:
             name = _words(each.get("finding") or each.get("name"))
             side = _SIDES.get(_words(each.get("side")).lower())
             place = _words(each.get("place") or each.get("location"))
+            if each.get("present") is False or _words(each.get("status")).lower() in ("absent", "no"):
+                continue
         else:
             name, side, place = _words(each), None, ""
         first, _, rest = name.partition(" ")
         if rest and first.lower() in _SIDES and len(first) > 1:
             name, side = rest, _SIDES[first.lower()]
-        if name.lower() not in _NOTHING:
+        if name.lower() not in _NOTHING and not name.lower().startswith(("no ", "without ")):
             named.append(Named(name.lower(), side, "" if place.lower() in _NOTHING else place))
     return named
 

@@ -79,6 +79,8 @@ CAUTIONS = CHECKED | {
     "form": "an answer that did not come in the form asked for",
     "loop": "an answer that repeated itself",
     "length": "an answer that was cut off at its longest",
+    "refused": "a question that the model refused",
+    "report": "a model that writes no reports",
     "joint": "a model that is not made for so many pictures in one prompt",
     "unread": "a picture that could not be read",
     "record": "a record that is missing, or was left aside",

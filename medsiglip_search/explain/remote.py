@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from medsiglip_search.encoders.fitting import fitted
-from medsiglip_search.errors import ExplainerFailed, ExplainerUnavailable
+from medsiglip_search.errors import ExplainerFailed, ExplainerRefused, ExplainerUnavailable
 from medsiglip_search.explain.chat import Abilities, Answer, Prompt, Tell
 from medsiglip_search.explain.kinds import kind_of
-from medsiglip_search.explain.server.address import read_address, read_key
+from medsiglip_search.explain.server.address import read_address, read_key, require_upload
 from medsiglip_search.explain.server.background import Call
 from medsiglip_search.explain.server.breaker import Breaker
-from medsiglip_search.explain.server.calls import Caller, RemoteLimits, RequestRefused
+from medsiglip_search.explain.server.calls import Caller, RemoteLimits
 from medsiglip_search.explain.server.events import shortened
 from medsiglip_search.images import png
 from medsiglip_search.records import PreprocessSpec
@@ -65,7 +65,7 @@ class RemoteModel:
             if answer.ended != "cancelled":
                 note = self._breaker.worked
             return answer
-        except RequestRefused:
+        except ExplainerRefused:
             raise
         except ExplainerFailed:
             note = self._breaker.failed
@@ -113,11 +113,7 @@ def connect(
     pictures and reports may leave this machine. Raises ExplainerUnavailable.
     """
     address = read_address(url)
-    if not address.is_local and not may_upload:
-        raise ExplainerUnavailable(
-            f"{address.base}: pictures and reports would leave this machine; "
-            "pass --allow-upload if that is allowed"
-        )
+    require_upload(address, may_upload)
     if not address.is_local and not address.is_encrypted:
         log.warning(
             "%s: not encrypted: pictures, reports%s can be read on the way; use https",
@@ -135,7 +131,7 @@ def _only_model(base: str, caller: Caller) -> str:
         call.next_piece()  # there is none; it waits for the end
         names = call.result() or []
     except ExplainerFailed as error:
-        raise ExplainerUnavailable(f"{error}; or name its model with --model") from error
+        raise ExplainerUnavailable(str(error)) from error
     finally:
         call.leave()
     if len(names) == 1:

@@ -376,7 +376,7 @@ ORGANS = {
     "skin": "skin, epidermis, cutaneous",
     "breast": "breast, mammary gland, nipple",
     "tissue": "tissue section, histological section, tissue sample, gland and stroma, tissue",
-    "none": "acoustic shadowing, posterior acoustic shadowing, acoustic shadow, posterior acoustic shadow"
+    "none": "posterior shadowing, acoustic shadowing, posterior acoustic shadowing, acoustic shadow, posterior acoustic shadow"
     ", humeral head, radial head, head of pancreas, neck of femur, surgical neck, on other hand, on one hand"
     ", hand side, abdominal aorta, thoracic spine of chest, chest wall, soft tissue, scar tissue, head of humerus"
     ", head to toe, foot plate, black eye, bull's eye, naked eye, left hand side, right hand side, skin fold"

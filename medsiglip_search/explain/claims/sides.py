@@ -54,7 +54,7 @@ def cues_of(words: Sequence[str]) -> list[str | None]:
     cues: list[str | None] = [None] * len(words)
     for at, word in enumerate(words):
         if word in table.BOTH:
-            if word == "both" and not {
+            if word in ("both", "each", "either") and not {
                 "lung",
                 "side",
                 "base",

@@ -77,13 +77,22 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def read_key(file: Path | None, environment: Mapping[str, str]) -> str | None:
-    """Return the server's key, from the first line of a file or else from MEDSIGLIP_EXPLAINER_KEY.
+def require_upload(address: Address, may_upload: bool) -> None:
+    """Raise ExplainerUnavailable for a server that is not this machine, unless pictures may leave it."""
+    if not address.is_local and not may_upload:
+        raise ExplainerUnavailable(
+            f"{address.base}: pictures and reports would leave this machine; "
+            "pass --allow-upload if that is allowed"
+        )
+
+
+def read_key(file: Path | None, environment: Mapping[str, str], variable: str = KEY_VARIABLE) -> str | None:
+    """Return the server's key, from the first line of a file or else from a variable.
 
     None where neither is given. Raises ExplainerUnavailable, which never holds what was read.
     """
     if file is None:
-        where, text = KEY_VARIABLE, environment.get(KEY_VARIABLE, "")
+        where, text = variable, environment.get(variable, "")
         if not text.strip():
             return None
     else:

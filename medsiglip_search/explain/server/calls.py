@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from medsiglip_search.errors import ExplainerFailed
+from medsiglip_search.errors import ExplainerFailed, ExplainerRefused
 from medsiglip_search.explain.chat import Ended, Tell
 from medsiglip_search.explain.server.address import KEY_VARIABLE, Address
 from medsiglip_search.explain.server.events import (
@@ -46,10 +46,6 @@ class RemoteLimits:
     most_characters_per_token: int = 16
     retry_s: float = 0.5
     most_retry_s: float = 10.0
-
-
-class RequestRefused(ExplainerFailed):
-    """What was asked is at fault (too long, too many pictures), and not the server."""
 
 
 class _Passing(ExplainerFailed):
@@ -130,7 +126,7 @@ class Caller:
         if not answer.is_complete:
             raise _Passing(self._says("ended the connection in the middle of the answer"))
         if answer.finished == "content_filter":
-            raise RequestRefused(self._says("withheld the answer (content_filter)"))
+            raise ExplainerRefused(self._says("withheld the answer (content_filter)"))
         return Said("length" if answer.finished == "length" else "whole", answer.tokens)
 
     async def _events(self, response: httpx.Response, answer: "_Answer") -> AsyncIterator[ServerEvent]:
@@ -242,7 +238,7 @@ class Caller:
             raise _Passing(self._says("is busy (429)", told), _retry_after_s(response))
         if status >= 500 or status == 408:
             raise _Passing(self._says(f"broke down ({status})", told), _retry_after_s(response))
-        raise RequestRefused(self._says(f"refused what it was asked ({status})", told))
+        raise ExplainerRefused(self._says(f"refused what it was asked ({status})", told))
 
     async def _told(self, response: httpx.Response) -> str:
         try:
