@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from command_line import SCRIPT, Outcome, Run
+from command_line import SCRIPT, Outcome, Run, one_error
 from faulty_servers import Connection, refusing, saying, serving, unused_url, well
 from PIL import Image
 
@@ -55,10 +55,12 @@ def chest_films(archive: Path) -> list[Path]:
 
 def test_without_a_model_the_evidence_is_told(run: Run, gallery: Path):
     done = run(gallery, ASKED, "--json")
-    [told] = done.json
+    *hits, told = done.json
     assert (done.code, told["explainer"], told["state"]) == (0, "evidence", "done")
-    assert len(told["hits"]) == len(told["pictures"]) == 3
-    assert told["pictures"][0]["matches"] == f"Both show {ASKED}."
+    assert [hit["rank"] for hit in hits] == [1, 2, 3]
+    assert len(told["pictures"]) == 3
+    assert told["pictures"][0]["matches"] == f"Shows {ASKED}."
+    assert told["pictures"][0]["scores"]["pleural effusion"] > 0.9
     assert told["findings"][0]["finding"] == ASKED
     assert told["summary"] == told["evidence"]
     shown = run(gallery, ASKED).out
@@ -69,7 +71,7 @@ def test_without_a_model_the_evidence_is_told(run: Run, gallery: Path):
 
 def test_the_demo_explainer_describes_streaming_and_is_checked(run: Run, gallery: Path):
     done = run(gallery, ASKED, "--explainer", "demo", "--top-k", 2, "--json")
-    [told] = done.json
+    *_, told = done.json
     assert (done.code, told["state"], told["explainer"]) == (0, "done", "demo")
     assert told["revision"].startswith("local-")
     assert (told["prompt_version"], len(told["prompt_digest"])) == ("1", 64)
@@ -85,18 +87,18 @@ def test_the_demo_explainer_describes_streaming_and_is_checked(run: Run, gallery
 
 
 def test_what_was_answered_once_comes_from_the_cache(run: Run, gallery: Path, own_cache: Path):
-    first = run(gallery, ASKED, "--explainer", "demo", "--top-k", 1, "--json").json[0]
+    first = run(gallery, ASKED, "--explainer", "demo", "--top-k", 1, "--json").json[-1]
     assert len(list(own_cache.rglob("*.json"))) == 1
     [answer] = own_cache.rglob("*.json")
     answer.write_text(answer.read_text().replace("look normal", "look FINE"))
-    again = run(gallery, ASKED, "--explainer", "demo", "--top-k", 1, "--json").json[0]
+    again = run(gallery, ASKED, "--explainer", "demo", "--top-k", 1, "--json").json[-1]
     assert "look FINE" in again["pictures"][0]["description"]
-    anew = run(gallery, ASKED, "--explainer", "demo", "--top-k", 1, "--json", "--no-cache").json[0]
+    anew = run(gallery, ASKED, "--explainer", "demo", "--top-k", 1, "--json", "--no-cache").json[-1]
     assert anew["pictures"] == first["pictures"]
 
 
 def test_a_query_picture_is_described_too(run: Run, gallery: Path, archive: Path):
-    [told] = run(
+    *_, told = run(
         gallery, "--image", chest_films(archive)[0], "--explainer", "demo", "--top-k", 1, "--json"
     ).json
     assert [one["subject"] for one in told["pictures"]] == ["query", "hit 1"]
@@ -116,19 +118,19 @@ def test_pictures_of_a_packed_archive_are_described(run: Run, archive: Path, tmp
     packed = tmp_path / "films.zip"
     with zipfile.ZipFile(packed, "w") as file:
         for path in chest_films(archive)[:4]:
-            file.write(path, path.name)
+            file.write(path, path.relative_to(archive).as_posix())
     gallery = tmp_path / "packed"
     with pytest.raises(SystemExit, match="0"):
         main(["index", str(gallery), str(packed)])
-    [told] = run(gallery, ASKED, "--explainer", "demo", "--top-k", 1, "--json").json
+    *_, told = run(gallery, ASKED, "--explainer", "demo", "--top-k", 1, "--json").json
     assert told["pictures"][0]["description"]
     packed.unlink()
     done = run(gallery, ASKED, "--explainer", "demo", "--top-k", 1, "--json")
-    assert ("unread", "hit 1") in [(one["kind"], one["subject"]) for one in done.json[0]["warnings"]]
+    assert ("unread", "hit 1") in [(one["kind"], one["subject"]) for one in done.json[-1]["warnings"]]
 
 
 def test_heat_maps_are_written(run: Run, gallery: Path, tmp_path: Path):
-    [told] = run(gallery, ASKED, "--top-k", 1, "--heatmaps", tmp_path / "maps", "--json").json
+    *_, told = run(gallery, ASKED, "--top-k", 1, "--heatmaps", tmp_path / "maps", "--json").json
     [written] = told["heatmaps"]
     with Image.open(io.BytesIO(Path(written["file"]).read_bytes())) as picture:
         x, y = written["hottest"]
@@ -141,8 +143,8 @@ def test_no_hits_are_said_so(run: Run, gallery: Path):
     for explainer in ("evidence", "demo"):
         done = run(gallery, ASKED, "--where", "modality = 'XX'", "--explainer", explainer, "--json")
         assert done.code == 0
-        assert done.json[0]["evidence"] == f'Nothing in the gallery answers "{ASKED}".'
-        assert done.json[0]["pictures"] == []
+        assert done.json[-1]["evidence"] == f'Nothing in the gallery answers "{ASKED}".'
+        assert done.json[-1]["pictures"] == []
 
 
 def test_a_server_describes_and_compares(run: Run, gallery: Path):
@@ -151,7 +153,7 @@ def test_a_server_describes_and_compares(run: Run, gallery: Path):
     def answer(connection: Connection) -> None:
         text = (
             f"A film with a right pleural effusion. {described}"
-            if "image_url" in connection.body
+            if b"image_url" in connection.body
             else "Both."
         )
         event = json.dumps({"choices": [{"delta": {"content": text}, "finish_reason": "stop"}]})
@@ -159,7 +161,7 @@ def test_a_server_describes_and_compares(run: Run, gallery: Path):
 
     with serving(answer, answer, answer) as server:
         done = run(gallery, ASKED, "--explainer", server.url, "--model", "m", "--top-k", 2, "--json")
-    [told] = done.json
+    *_, told = done.json
     assert (done.code, told["state"], told["summary"]) == (0, "done", "Both.")
     assert "side" in {one["kind"] for one in told["warnings"]}
 
@@ -178,8 +180,8 @@ def test_with_a_broken_server_hits_and_evidence_still_come(run: Run, gallery: Pa
 
 def test_with_no_server_at_all_hits_and_evidence_still_come(run: Run, gallery: Path):
     done = run(gallery, ASKED, "--explainer", unused_url(), "--model", "m", "--json")
-    [told] = done.json
-    assert (done.code, told["state"], len(told["hits"])) == (1, "failed", 3)
+    *hits, told = done.json
+    assert (done.code, told["state"], len(hits)) == (1, "failed", 3)
     assert "is it running?" in told["problem"]
     assert told["evidence"].startswith("The best of 3 hits")
 
@@ -192,13 +194,52 @@ def test_with_no_server_at_all_hits_and_evidence_still_come(run: Run, gallery: P
         (["--explainer", "/nonexistent/folder"], "no such explainer"),
     ],
 )
-def test_an_explainer_that_cannot_be_used_is_an_error_after_the_hits(
+def test_an_explainer_that_cannot_be_used_is_an_error_before_anything_is_searched(
     run: Run, gallery: Path, arguments, said
 ):
     done = run(gallery, ASKED, *arguments)
     assert done.code == 1
-    assert done.out[0].startswith("rank")
-    assert any(line.startswith("error: ") and said in line for line in done.err), done.err
+    assert said in one_error(done)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--heatmaps", "maps", "--like", "1"], "give TEXT"),
+        ([ASKED, "--second-opinion"], "ask a language model"),
+        ([ASKED, "--explainer", "demo", "--reader", "demo"], "--report"),
+        ([ASKED, "--explainer", "demo", "--report", "--reader", "nobody"], "no such explainer"),
+    ],
+)
+def test_options_that_would_come_to_nothing_are_errors(
+    run: Run, gallery: Path, arguments: list[str], said: str
+):
+    assert said in one_error(run(gallery, *arguments))
+
+
+def test_a_folder_that_is_no_checkpoint_is_an_error_beside_the_evidence(
+    run: Run, gallery: Path, tmp_path: Path
+):
+    done = run(gallery, ASKED, "--explainer", tmp_path)
+    assert done.code == 1
+    assert "Evidence, without a language model" in done.out
+    assert any("no config.json" in line for line in done.err)
+
+
+def test_each_server_gets_its_own_key(run: Run, gallery: Path, tmp_path: Path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(f"key-of-{name}")
+        (tmp_path / name).chmod(0o600)
+    with serving(well) as one, serving(well) as other:
+        keys = ["--key-file", tmp_path / "a", "--reader-key-file", tmp_path / "b"]
+        models = ["--explainer", one.url, "--model", "m", "--reader", other.url, "--reader-model", "r"]
+        run(gallery, ASKED, "--report", "--top-k", 1, *models, *keys)
+        with_key = ["--explainer", one.url, "--model", "m", "--reader", other.url, "--reader-model", "r"]
+        first = len(other.requests)
+        run(gallery, "right pneumothorax", "--report", "--top-k", 1, *with_key, "--key-file", tmp_path / "a")
+    assert {"key-of-a" in each.head for each in one.requests} == {True}
+    assert {"key-of-b" in each.head for each in other.requests[:first]} == {True}
+    assert {"uthorization" in each.head for each in other.requests[first:]} == {False}
 
 
 def test_a_query_picture_that_is_rejected_is_an_error(run: Run, gallery: Path, tmp_path: Path):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from by_hand import ByHand
+from galleries import unit
 
 from indexer.files import ArchiveFiles
 from medsiglip_search.encoders import load_encoder
@@ -224,3 +226,17 @@ def test_reason_is_told_where_a_file_is_gone(searcher: Searcher, gatherer: Gathe
     with pytest.raises(Unreadable) as refused:
         question.hits[0].pictures(RenderSpec(), 1)
     assert refused.value.reason is Reason.UNREADABLE
+
+
+def test_chest_findings_are_asked_of_chests_alone():
+    encoder = ByHand()
+    encoder.embed_texts = lambda texts: unit(np.random.default_rng(0).normal(size=(len(texts), 3)))  # type: ignore[method-assign]
+    scorers = Scorers(encoder)
+    [embedding] = encoder.embed_texts(["x"])
+    assert [bool(scorers.score(embedding, "DX", part)) for part in ("CHEST", None, "HAND")] == [
+        True,
+        True,
+        False,
+    ]
+    assert scorers.score(embedding, "CT", "CHEST") == ()
+    assert scorers.modality_of(embedding) is None

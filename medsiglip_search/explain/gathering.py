@@ -157,7 +157,7 @@ class Gatherer:
         """Return attributes, with the modality that the encoder sees where none is told, and scores."""
         if attributes.modality is None:
             attributes = replace(attributes, modality=self._scorers.modality_of(embedding))
-        return attributes, self._scorers.score(embedding, attributes.modality)
+        return attributes, self._scorers.score(embedding, attributes.modality, attributes.body_part)
 
     def _pictures(self, instance: Instance) -> Pictures:
         """Return what reads an image's file, or slices of its volume where several are wanted."""

@@ -1,5 +1,6 @@
 """MedGemma, and every Gemma 3 of the published file layout, as a language model on this machine."""
 
+import hashlib
 import os
 import re
 import threading
@@ -18,7 +19,7 @@ from transformers.generation import BaseStreamer, StoppingCriteria, StoppingCrit
 from medsiglip_search.encoders.fitting import fitted
 from medsiglip_search.errors import ExplainerFailed
 from medsiglip_search.explain.chat import Abilities, Answer, Ended, Prompt, Tell
-from medsiglip_search.explain.gemma_loading import Parts, load, locate
+from medsiglip_search.explain.gemma_loading import Parts, Place, load, locate
 from medsiglip_search.explain.kinds import kind_of
 from medsiglip_search.explain.repetition import kept
 from medsiglip_search.records import PreprocessSpec
@@ -203,10 +204,22 @@ def load_gemma(
     return LocalGemma(
         parts,
         name=name or place.name,
-        revision=place.revision or f"local-{parts.weights.digest[:16]}",
+        revision=_revision(place, parts, four_bit),
         abilities=abilities or own,
         rendering=kind.rendering,
     )
+
+
+def _revision(place: Place, parts: Parts, four_bit: bool) -> str:
+    """Return what tells two models apart that answer differently: commit or contents, and 4 bits."""
+    revision = place.revision
+    if revision is None:
+        digest = hashlib.sha256(parts.weights.digest.encode())
+        for path in sorted(place.folder.iterdir()):  # tokenizer, chat template, settings
+            if path.suffix in (".json", ".jinja", ".model"):
+                digest.update(path.name.encode() + path.read_bytes())
+        revision = f"local-{digest.hexdigest()[:16]}"
+    return f"{revision}-4bit" if four_bit else revision
 
 
 def _written_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:

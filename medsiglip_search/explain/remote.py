@@ -131,7 +131,9 @@ def _only_model(base: str, caller: Caller) -> str:
         call.next_piece()  # there is none; it waits for the end
         names = call.result() or []
     except ExplainerFailed as error:
-        raise ExplainerUnavailable(str(error)) from error
+        # A server that is there and tells no names may answer to one all the same.
+        advice = "" if "cannot be reached" in str(error) else "; or name its model with --model"
+        raise ExplainerUnavailable(f"{error}{advice}") from error
     finally:
         call.leave()
     if len(names) == 1:

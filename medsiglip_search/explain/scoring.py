@@ -8,6 +8,7 @@ from medsiglip_search.demo.asking import findings_of
 from medsiglip_search.demo.asking import modality_of as demo_modality_of
 from medsiglip_search.encoders import Encoder
 from medsiglip_search.errors import InvalidLabelSet
+from medsiglip_search.explain.claims.lexicon import regions
 from medsiglip_search.labels import LabelSet
 from medsiglip_search.labels.calibration import Calibration
 from medsiglip_search.labels.classifier import zero_shot
@@ -97,9 +98,14 @@ class Scorers:
         """Return the modality of a picture whose file says none; None where that was not tried."""
         return demo_modality_of(embedding, self._encoder) if self._encoder.name == DEMO else None
 
-    def score(self, embedding: np.ndarray, modality: str | None) -> tuple[Score, ...]:
-        """Return the scores of a picture, none where no set is made for its kind."""
+    def score(
+        self, embedding: np.ndarray, modality: str | None, body_part: str | None = None
+    ) -> tuple[Score, ...]:
+        """Return the scores of a picture, none where no set is made for its kind and part of the body."""
         scorer = self._chosen or self._scorer_of(modality or "")
+        if self._chosen is None and self._encoder.name != DEMO and body_part:
+            # The shipped sets of findings are of the chest.
+            scorer = scorer if "chest" in regions(body_part, None) else None
         return scorer.score(embedding, modality) if scorer is not None else ()
 
     def _scorer_of(self, modality: str) -> FindingScorer | None:

@@ -80,7 +80,7 @@ def test_descriptions_say_what_is_shown_and_what_looks_normal():
         assert said.parsed
         assert said.findings == (Named("pleural effusion", "left", "lower"),)
         assert said.modality == "chest radiograph"
-        assert "left pleural effusion in the lower part" in said.text
+        assert "left pleural effusion in the lower part" in said.text.lower()
         assert said.normal == ("the heart", "the hila", "the lungs")
 
 

@@ -70,7 +70,10 @@ def test_pictures_are_embedded_and_broken_files_rejected_with_reasons(figures: d
 def test_the_explanation_counts_the_finding_asked_for_first(figures: dict):
     explanation = figures["explanation"]
     assert explanation["findings"][0]["finding"] == "left pleural effusion"
-    assert explanation["summary"].startswith("The best of 6 hits")
+    assert explanation["explainer"] == "demo"
+    assert explanation["state"] == "done"
+    assert explanation["summary"] == "Described in all of hit 1 and hit 2: left pleural effusion."
+    assert explanation["evidence"].startswith("The best of 2 hits")
 
 
 def test_the_contact_sheet_shows_right_hits_framed_green(figures: dict[str, str]):
@@ -93,7 +96,7 @@ def test_a_second_run_draws_and_embeds_nothing_anew(figures: dict[str, str], out
     assert before == {path: path.stat().st_mtime_ns for path in Path(figures["archive"]).rglob("*")}
     assert Gallery.open(figures["gallery"]).version == version
     assert 'Search by text: "left pleural effusion"' in run.stdout
-    assert run.stdout.splitlines()[-2].startswith("Next: ")
+    assert run.stdout.splitlines()[-3].startswith("Next: ")
     assert "evaluate" in run.stdout.splitlines()[-1]
     assert "knows synthetic pictures only" in run.stderr
 
