@@ -19,8 +19,8 @@ from medsiglip_search.demo.explainer_figures import DescribedPicture, ExplainerF
 from medsiglip_search.demo.findings import BODY_PARTS, Sign
 from medsiglip_search.encoders import Encoder, load_encoder
 from medsiglip_search.explain.chat import ChatModel
-from medsiglip_search.explain.check import check
 from medsiglip_search.explain.gathering import evidence_of
+from medsiglip_search.explain.objections import of_description
 from medsiglip_search.explain.opening import DEMO, Access, open_model
 from medsiglip_search.explain.parsing import Description, parse_description
 from medsiglip_search.explain.prompts import describe, known_of
@@ -76,7 +76,7 @@ def measure(
             [embedding] = encoder.embed_images([picture])
             scores = scorers.score(embedding, attributes.modality)
             for kept, known in ((scored, NO_RECORD), (recorded, record)):
-                cautions = check(said.text, evidence_of("hit 1", attributes, scores, known))
+                cautions = of_description(said, evidence_of("hit 1", attributes, scores, known))
                 kept.append(DescribedPicture(study.signs, said, cautions))
     return measure_explainer(scored), measure_explainer(recorded)
 
