@@ -179,7 +179,8 @@ class LanguageExplainer:
 
     def _joint(self, question: Question, said: _Said) -> prompts.Prompt | None:
         """Return the question about all pictures at once; None, and a caution, where it cannot be asked."""
-        shown = [said.pictures[case.subject][0] for case in question.cases if case.subject in said.pictures]
+        seen = [said.pictures[case.subject] for case in question.cases if case.subject in said.pictures]
+        shown = [slices[len(slices) // 2] for slices in seen]
         if question.query is None:
             why = "There is no picture of the query to compare with"
         elif self._model.abilities.pictures < len(question.cases):
@@ -204,7 +205,8 @@ class LanguageExplainer:
             return
         seen = said.described[subject]
         findings = [f"{named} ({named.place})" if named.place else str(named) for named in seen.findings]
-        pictures = said.pictures[subject][: min(1, self._reader.abilities.pictures)]
+        slices = said.pictures[subject]
+        pictures = [slices[len(slices) // 2]] if self._reader.abilities.pictures else []
         prompt = prompts.draft_report(seen.modality, findings or [seen.text], seen.normal, pictures)
         said.draft = plain(talk.ask(self._reader, prompt, "draft") or "")
 
