@@ -1,5 +1,6 @@
 """Asking why: search, and an explanation of what was found."""
 
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -225,30 +226,20 @@ def _scorers(searcher: "Searcher", labels: str | None, calibration: Path | None)
 
 
 def _explained(explainer: "Explainer", question: "Question", tell: "TellPiece") -> "Explanation":
-    """Return the explanation; Ctrl-C ends it with what was said until then."""
-    stop, ended = threading.Event(), threading.Event()
-    results: list[Explanation] = []
-    failures: list[BaseException] = []
+    """Return the explanation; the first Ctrl-C ends it with what was said until then."""
+    stop = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
 
-    def work() -> None:
-        try:
-            results.append(explainer.explain(question, tell, stop))
-        except BaseException as error:
-            failures.append(error)
-        finally:
-            ended.set()
+    def end(*_: object) -> None:
+        # Not by an exception, which would break a model off in the middle of a step. A second one may.
+        stop.set()
+        signal.signal(signal.SIGINT, before)
 
-    # In a thread of its own, for Ctrl-C must not break a model off in the middle of a step; and not joined,
-    # for a Ctrl-C within `join` leaves a thread that is taken for one that has ended.
-    threading.Thread(target=work, daemon=True).start()
-    while not ended.is_set():
-        try:
-            ended.wait(0.1)
-        except KeyboardInterrupt:
-            stop.set()
-    if failures:
-        raise failures[0]
-    return results[0]
+    signal.signal(signal.SIGINT, end)
+    try:
+        return explainer.explain(question, tell, stop)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _require_sense(
