@@ -66,7 +66,6 @@ class Scripted:
 
     name, revision = "scripted", "1"
     rendering = RenderSpec()
-    leaves_machine = False
 
     def __init__(
         self,

@@ -373,7 +373,6 @@ def test_a_folders_name_finds_it_and_its_revision_is_of_its_weights(own_copy: Pa
     assert model.name == changed.name == str(own_copy)
     assert model.revision.startswith("local-")
     assert model.revision != changed.revision
-    assert not model.leaves_machine
 
 
 def failing_after(count: int, error: Exception) -> Callable[..., None]:

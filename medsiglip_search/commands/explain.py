@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from medsiglip_search.explain.chat import ChatModel
     from medsiglip_search.explain.gathering import FileOf
     from medsiglip_search.explain.scoring import Scorers
+    from medsiglip_search.records import Result
     from medsiglip_search.search import Searcher
 
 Explain = Callable[..., None]
@@ -170,13 +171,7 @@ def explain_command(file_of: "Callable[[], FileOf]") -> Explain:
         say_what_demo_knows(searcher.encoder.name)
         scorers = _scorers(searcher, labels, calibration)
         result = searcher.search_all([query])[0]
-        if not as_json:
-            print_cells(terminal.hits_cells([wire.hit_json(hit) for hit in result]))
-            for notice in terminal.result_notices(wire.result_json(result)):
-                note(notice)
-            print_lines([""])
-        else:
-            print_json(wire.hit_json(hit) for hit in result)
+        _print_hits(result, as_json)
         options = Options(joint, second_opinion, report)
 
         def explainer_of(chat: "ChatModel") -> "Explainer":
@@ -193,11 +188,12 @@ def explain_command(file_of: "Callable[[], FileOf]") -> Explain:
                 explanation = EvidenceExplainer().explain(question)
                 explanation = replace(explanation, state="failed", problem=str(error))
             written = _heatmaps(searcher, question, text, heatmaps) if heatmaps is not None else []
+        told = wire.explanation_json(explanation)
         if as_json:
-            print_json([{**wire.explanation_json(explanation), "heatmaps": written}])
+            print_json([{**told, "heatmaps": written}])
         else:
             shown.end()
-            print_lines(explanation_lines(wire.explanation_json(explanation), shown.texts))
+            print_lines(explanation_lines(told, shown.texts))
             print_cells([(f"heat map of {one['subject']}", str(one["file"])) for one in written])
         if explanation.state not in ("done", "cancelled"):
             raise typer.Exit(say_failed(explanation.problem, MedSiglipSearchError.exit_code))
@@ -205,6 +201,18 @@ def explain_command(file_of: "Callable[[], FileOf]") -> Explain:
             raise KeyboardInterrupt
 
     return explain
+
+
+def _print_hits(result: "Result", as_json: bool) -> None:
+    """Print the hits, before anything is explained."""
+    hits = [wire.hit_json(hit) for hit in result]
+    if as_json:
+        print_json(hits)
+        return
+    print_cells(terminal.hits_cells(hits))
+    for notice in terminal.result_notices(wire.result_json(result)):
+        note(notice)
+    print_lines([""])
 
 
 def _scorers(searcher: "Searcher", labels: str | None, calibration: Path | None) -> "Scorers":

@@ -36,7 +36,6 @@ class CachedModel:
         self.name, self.revision = model.name, model.revision
         self.abilities: Abilities = model.abilities
         self.rendering: RenderSpec = model.rendering
-        self.leaves_machine = model.leaves_machine
 
     def generate(self, prompt: Prompt, tell: Tell, stop: threading.Event) -> Answer:
         """Return the answer from disk or from the model; see `ChatModel`."""

@@ -54,14 +54,13 @@ class Abilities:
 class ChatModel(Protocol):
     """A language model, here or behind a server.
 
-    rendering: how its pictures show values that are no colours. leaves_machine: whether a prompt does.
+    rendering: how its pictures show values that are no colours.
     """
 
     name: str
     revision: str
     abilities: Abilities
     rendering: RenderSpec
-    leaves_machine: bool
 
     def generate(self, prompt: Prompt, tell: Tell, stop: threading.Event) -> Answer:
         """Answer, and `tell` each piece of text meanwhile; end within a second after `stop` is set.

@@ -51,7 +51,6 @@ class LocalGemma:
         self.revision = revision
         self.abilities = abilities
         self.rendering = rendering
-        self.leaves_machine = False
         self._model = parts.model
         self._processor = parts.processor
         self._tokenizer: PreTrainedTokenizerBase = parts.tokenizer

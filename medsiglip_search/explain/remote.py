@@ -36,15 +36,12 @@ MOST_NAMED = 10
 class RemoteModel:
     """A model behind a server; see `connect`."""
 
-    def __init__(
-        self, base: str, model: str, caller: Caller, leaves_machine: bool, breaker: Breaker | None = None
-    ) -> None:
+    def __init__(self, base: str, model: str, caller: Caller, breaker: Breaker | None = None) -> None:
         self.name = model
         self.revision = base  # a server does not tell which weights it has
         kind = kind_of(model)
         self.abilities = Abilities(kind.pictures)
         self.rendering = kind.rendering
-        self.leaves_machine = leaves_machine
         self._caller = caller
         self._breaker = breaker or Breaker()
 
@@ -122,7 +119,7 @@ def connect(
         )
     caller = Caller(address, key, limits)
     model = model or _only_model(address.base, caller)
-    return RemoteModel(address.base, model, caller, leaves_machine=not address.is_local, breaker=breaker)
+    return RemoteModel(address.base, model, caller, breaker)
 
 
 def _only_model(base: str, caller: Caller) -> str:
