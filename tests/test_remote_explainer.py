@@ -178,10 +178,11 @@ def test_a_server_that_stays_after_the_end_is_left() -> None:
         connection.send(chunk("Normal."), chunk(finish="stop"))
         connection.hang()
 
-    asked, server = ask(answer)
-    assert asked.answer is not None
-    assert asked.answer.ended == "whole"
-    assert server.requests[0].saw_close.is_set()
+    with serving(answer) as server:
+        asked = Asked(connect(server.url, "tiny", limits=QUICK))
+        assert asked.answer is not None
+        assert asked.answer.ended == "whole"
+        assert server.requests[0].saw_close.wait(LONG_S)
 
 
 def test_a_server_that_says_more_than_was_asked_is_cut() -> None:
