@@ -22,7 +22,6 @@ from medsiglip_search.commands.explain import explain_command
 from medsiglip_search.commands.labels import labels
 from medsiglip_search.commands.options import (
     DECODE_TIMEOUT_S,
-    DEMO_ENCODER,
     AsJson,
     DecodeTimeout,
     Device,
@@ -37,6 +36,7 @@ from medsiglip_search.commands.output import (
     say_what_demo_knows,
 )
 from medsiglip_search.commands.probe import probe
+from medsiglip_search.encoders import DEMO_ENCODER
 from medsiglip_search.errors import ArchiveNotFound, GalleryDamaged, MedSiglipSearchError
 from medsiglip_search.records import Fit, GalleryMeta, Identifiers, PreprocessSpec, Resample
 from medsiglip_search.terminal import note

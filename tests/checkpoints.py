@@ -2,13 +2,17 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import pytest
 import sentencepiece
 import torch
 from transformers import SiglipConfig, SiglipModel
 from transformers.utils import logging as transformers_logging
+
+from medsiglip_search import encoders
 
 Size = Literal["tiny", "medsiglip"]
 
@@ -33,6 +37,12 @@ SENTENCES = [
     "histology of invasive breast cancer, hematoxylin and eosin",
     "the quick brown fox jumps over the lazy dog 0 1 2 3 4 5 6 7 8 9 / < > ( ) - . , : ;",
 ]
+
+
+def ship(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let the demo encoder's checkpoint be this folder."""
+    demo = replace(encoders.ENCODERS.shipped["demo"], folder=folder)
+    monkeypatch.setattr(encoders, "ENCODERS", replace(encoders.ENCODERS, shipped={"demo": demo}))
 
 
 def make_checkpoint(

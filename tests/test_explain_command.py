@@ -209,6 +209,7 @@ def test_an_explainer_that_cannot_be_used_is_an_error_before_anything_is_searche
         ([ASKED, "--second-opinion"], "ask a language model"),
         ([ASKED, "--explainer", "demo", "--reader", "demo"], "--report"),
         ([ASKED, "--explainer", "demo", "--report", "--reader", "nobody"], "no such explainer"),
+        ([ASKED, "--explainer", "demo", "--report", "--reader", "evidence"], "evidence is none"),
     ],
 )
 def test_options_that_would_come_to_nothing_are_errors(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,6 @@ from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 from torch.utils.hooks import RemovableHandle
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from medsiglip_search.encoders import hub
 from medsiglip_search.encoders.fitting import fitted
 from medsiglip_search.errors import ExplainerFailed, ExplainerUnavailable
 from medsiglip_search.explain import gemma, gemma_loading, repetition
@@ -488,7 +488,7 @@ def test_a_gated_model_says_to_accept_the_terms_and_log_in(monkeypatch: pytest.M
         response = httpx.Response(403, request=httpx.Request("GET", "https://huggingface.co"))
         raise GatedRepoError("gated", response=response)
 
-    monkeypatch.setattr(hub, "snapshot_download", download)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
 
     message = refusal("medgemma")
 
@@ -501,7 +501,7 @@ def test_a_hub_checkpoint_has_its_commit_for_a_revision(
 ) -> None:
     folder = tmp_path / "models--google--medgemma-1.5-4b-it" / "snapshots" / "0123abcd"
     shutil.copytree(own_copy, folder)
-    monkeypatch.setattr(gemma_loading, "snapshot", lambda hub_id, files: folder)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda hub_id, **_: str(folder))
 
     model = load_gemma("medgemma", "cpu")
 

@@ -13,10 +13,9 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from checkpoints import make_checkpoint
+from checkpoints import make_checkpoint, ship
 from safetensors.torch import load_file, save_file
 
-import medsiglip_search.encoders as encoders
 from medsiglip_search.encoders import load_encoder
 from medsiglip_search.errors import EncoderUnavailable
 
@@ -70,7 +69,7 @@ def test_a_folders_name_finds_it_from_any_directory(
 
 
 def test_demo_is_the_checkpoint_inside_the_package(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoders, "DEMO_FOLDER", checkpoint)
+    ship(monkeypatch, checkpoint)
 
     assert load_encoder("demo", device="cpu").name == "demo"
 
@@ -78,7 +77,7 @@ def test_demo_is_the_checkpoint_inside_the_package(checkpoint: Path, monkeypatch
 def test_a_package_without_demo_weights_says_how_to_get_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoders, "DEMO_FOLDER", tmp_path / "none")
+    ship(monkeypatch, tmp_path / "none")
 
     assert "medsiglip_search.demo.train" in refusal("demo")
 

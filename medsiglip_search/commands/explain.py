@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,10 +18,16 @@ from medsiglip_search.commands.options import (
     Device,
     EncoderName,
     GalleryPath,
+    GroupBy,
+    Like,
+    QueryImages,
+    QueryText,
     Where,
+    Without,
 )
 from medsiglip_search.commands.output import (
     print_cells,
+    print_hits,
     print_json,
     print_lines,
     say_failed,
@@ -36,7 +42,6 @@ if TYPE_CHECKING:
     from medsiglip_search.explain.chat import ChatModel
     from medsiglip_search.explain.gathering import FileOf
     from medsiglip_search.explain.scoring import Scorers
-    from medsiglip_search.records import Result
     from medsiglip_search.search import Searcher
 
 Explain = Callable[..., None]
@@ -47,16 +52,14 @@ def explain_command(file_of: "Callable[[], FileOf]") -> Explain:
 
     def explain(
         gallery: GalleryPath,
-        text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What to look for.")] = None,
-        image: Annotated[list[Path] | None, typer.Option(help="Images like this file; repeatable.")] = None,
-        like: Annotated[
-            list[int] | None, typer.Option(help="Images like that of this image_id; repeatable.")
-        ] = None,
+        text: QueryText = None,
+        image: QueryImages = None,
+        like: Like = None,
         study: Annotated[str | None, typer.Option(help="Cases like this study.")] = None,
-        without: Annotated[list[str] | None, typer.Option(help="What must not be there; repeatable.")] = None,
+        without: Without = None,
         where: Where = None,
         group_by: Annotated[
-            Literal["image", "patient", "study", "series"] | None,
+            GroupBy,
             typer.Option(help="One hit for each; a study for --study, else an image."),
         ] = None,
         top_k: Annotated[int, typer.Option(min=1, max=20, show_default=True, help="How many hits.")] = 3,
@@ -134,21 +137,14 @@ def explain_command(file_of: "Callable[[], FileOf]") -> Explain:
         from medsiglip_search.explain import untold
         from medsiglip_search.explain.evidence import EvidenceExplainer
         from medsiglip_search.explain.gathering import Gatherer
+        from medsiglip_search.explain.kinds import EVIDENCE
         from medsiglip_search.explain.language import LanguageExplainer, Options
-        from medsiglip_search.explain.opening import (
-            EVIDENCE,
-            Access,
-            open_explainer,
-            open_model,
-            require_usable,
-        )
+        from medsiglip_search.explain.opening import Access, open_explainer, open_model, require_usable
         from medsiglip_search.images.guard import Guard, Limits
         from medsiglip_search.queries import Query
         from medsiglip_search.search import Searcher
 
-        access = Access(
-            device, four_bit, model, key_file, "MEDSIGLIP_EXPLAINER_KEY", allow_upload, not no_cache
-        )
+        access = Access(device, four_bit, model, key_file, may_upload=allow_upload, is_cached=not no_cache)
         for_reader = replace(
             access, model=reader_model, key_file=reader_key_file, key_variable="MEDSIGLIP_READER_KEY"
         )
@@ -171,7 +167,12 @@ def explain_command(file_of: "Callable[[], FileOf]") -> Explain:
         say_what_demo_knows(searcher.encoder.name)
         scorers = _scorers(searcher, labels, calibration)
         result = searcher.search_all([query])[0]
-        _print_hits(result, as_json)
+        # The hits come before anything is explained.
+        if as_json:
+            print_json(map(wire.hit_json, result))
+        else:
+            print_hits(result)
+            print_lines([""])
         options = Options(joint, second_opinion, report)
 
         def explainer_of(chat: "ChatModel") -> "Explainer":
@@ -201,18 +202,6 @@ def explain_command(file_of: "Callable[[], FileOf]") -> Explain:
             raise KeyboardInterrupt
 
     return explain
-
-
-def _print_hits(result: "Result", as_json: bool) -> None:
-    """Print the hits, before anything is explained."""
-    hits = [wire.hit_json(hit) for hit in result]
-    if as_json:
-        print_json(hits)
-        return
-    print_cells(terminal.hits_cells(hits))
-    for notice in terminal.result_notices(wire.result_json(result)):
-        note(notice)
-    print_lines([""])
 
 
 def _scorers(searcher: "Searcher", labels: str | None, calibration: Path | None) -> "Scorers":
@@ -259,7 +248,7 @@ def _require_sense(
     reader: str | None,
 ) -> None:
     """Raise InvalidQuery for options that would come to nothing, before anything is searched."""
-    from medsiglip_search.explain.opening import EVIDENCE
+    from medsiglip_search.explain.kinds import EVIDENCE
 
     if heatmaps is not None and text is None:
         raise InvalidQuery("--heatmaps shows where TEXT is answered, and there is none; give TEXT")
@@ -267,6 +256,8 @@ def _require_sense(
         raise InvalidQuery(f"{heatmaps}: is a file; give --heatmaps a folder")
     if reader is not None and not report:
         raise InvalidQuery("--reader writes what --report asks for; give both, or leave it out")
+    if reader == EVIDENCE:
+        raise InvalidQuery("--reader is a language model, and evidence is none; give medgemma-27b-text-it")
     if explainer == EVIDENCE and asks_model:
         raise InvalidQuery(
             "--second-opinion, --joint and --report ask a language model, and --explainer is evidence; give "

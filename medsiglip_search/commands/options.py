@@ -1,11 +1,10 @@
 """The arguments and options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-DEMO_ENCODER = "demo"
 DECODE_TIMEOUT_S = 10.0
 
 GalleryPath = Annotated[
@@ -37,5 +36,12 @@ DecodeTimeout = Annotated[
         help="How long a picture may take to decode.",
     ),
 ]
+QueryText = Annotated[str | None, typer.Argument(metavar="TEXT", help="What to look for.")]
+QueryImages = Annotated[list[Path] | None, typer.Option(help="Images like this file; repeatable.")]
+Like = Annotated[
+    list[int] | None, typer.Option(help="Images like that of this image_id, as hits have it; repeatable.")
+]
+Without = Annotated[list[str] | None, typer.Option(help="What must not be there; repeatable.")]
+GroupBy = Literal["image", "patient", "study", "series"] | None
 Where = Annotated[str | None, typer.Option(help="SQL condition, such as \"modality = 'CT'\".")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]

@@ -3,11 +3,14 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from medsiglip_search import terminal
-from medsiglip_search.commands.options import DEMO_ENCODER
+from medsiglip_search import terminal, wire
+from medsiglip_search.encoders import DEMO_ENCODER
 from medsiglip_search.terminal import note
+
+if TYPE_CHECKING:
+    from medsiglip_search.records import Result
 
 
 def print_json(objects: Iterable[Mapping[str, Any]], to_stderr: bool = False) -> None:
@@ -26,6 +29,16 @@ def print_lines(lines: Iterable[str]) -> None:
 def print_cells(rows: Sequence[Sequence[str]]) -> None:
     """Print the rows with their columns under each other."""
     print_lines(terminal.aligned(rows))
+
+
+def print_hits(result: "Result", query: int | None = None) -> None:
+    """Print the hits of a query, and on stderr what is to be said of them all.
+
+    query: its number, where there are several.
+    """
+    print_cells(terminal.hits_cells([wire.hit_json(hit) for hit in result]))
+    for notice in terminal.result_notices(wire.result_json(result)):
+        note(notice if query is None else f"{query}. {notice}")
 
 
 def say_what_demo_knows(encoder: str) -> None:

@@ -16,10 +16,16 @@ from medsiglip_search.commands.options import (
     Device,
     EncoderName,
     GalleryPath,
+    GroupBy,
+    Like,
+    QueryImages,
+    QueryText,
     Where,
+    Without,
 )
 from medsiglip_search.commands.output import (
     print_cells,
+    print_hits,
     print_json,
     print_lines,
     say_failed,
@@ -27,7 +33,6 @@ from medsiglip_search.commands.output import (
 )
 from medsiglip_search.errors import InvalidQuery, MedSiglipSearchError, Unreadable
 from medsiglip_search.records import Picture, PreprocessSpec, Rejected
-from medsiglip_search.terminal import note
 from medsiglip_search.windows import CT_WINDOWS, parse_window
 
 if TYPE_CHECKING:
@@ -38,20 +43,18 @@ if TYPE_CHECKING:
 
 def search(
     gallery: GalleryPath,
-    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What to look for.")] = None,
-    image: Annotated[list[Path] | None, typer.Option(help="Images like this file; repeatable.")] = None,
+    text: QueryText = None,
+    image: QueryImages = None,
     region: Annotated[
         list[str] | None,
         typer.Option(metavar="X0,Y0,X1,Y1", help="The part of each --image that is meant, in pixels."),
     ] = None,
-    like: Annotated[
-        list[int] | None, typer.Option(help="Images like that of this image_id, as hits have it; repeatable.")
-    ] = None,
+    like: Like = None,
     study: Annotated[
         str | None,
         typer.Option(help="Cases like this study, all of its images compared; --json tells each hit's."),
     ] = None,
-    without: Annotated[list[str] | None, typer.Option(help="What must not be there; repeatable.")] = None,
+    without: Without = None,
     text_weight: Annotated[
         float, typer.Option(show_default=True, help="How much TEXT counts beside each image.")
     ] = 1.0,
@@ -63,7 +66,7 @@ def search(
     ] = False,
     where: Where = None,
     group_by: Annotated[
-        Literal["image", "patient", "study", "series"] | None,
+        GroupBy,
         typer.Option(help="One hit for each; a study for --study and --as-case, else an image."),
     ] = None,
     other_patients: Annotated[
@@ -151,9 +154,7 @@ def search(
             continue
         if which:
             print_lines([*([""] if number > 1 else []), terminal.printable(f"{number}. {one}")])
-        print_cells(terminal.hits_cells([wire.hit_json(hit) for hit in result]))
-        for notice in terminal.result_notices(wire.result_json(result)):
-            note(f"{number}. {notice}" if which else notice)
+        print_hits(result, number if which else None)
 
 
 def _lines(path: Path) -> list[str | None]:

@@ -17,8 +17,9 @@ from medsiglip_search.encoders import Encoder
 from medsiglip_search.errors import InvalidQuery
 from medsiglip_search.explain import Explanation
 from medsiglip_search.explain.gathering import Gatherer
+from medsiglip_search.explain.kinds import DEMO_EXPLAINER
 from medsiglip_search.explain.language import LanguageExplainer
-from medsiglip_search.explain.opening import DEMO, Access, open_model
+from medsiglip_search.explain.opening import Access, open_model
 from medsiglip_search.explain.scoring import Scorers
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.images.guard import Guard
@@ -136,7 +137,7 @@ def result_json(result: Result) -> dict[str, object]:
 
 def _explained(searcher: Searcher, hits: SearchResult, device: str) -> Explanation:
     """Let the demo explainer describe the best hits, the way that MedGemma takes."""
-    explainer = LanguageExplainer(open_model(DEMO, Access(device, is_cached=False)))
+    explainer = LanguageExplainer(open_model(DEMO_EXPLAINER, Access(device, is_cached=False)))
     with Guard(1) as guard:
         gatherer = Gatherer(searcher, Scorers(searcher.encoder), guard)
         best = replace(hits, hits=hits.hits[:EXPLAINED_HITS])

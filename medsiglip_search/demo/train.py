@@ -9,7 +9,6 @@ modalities apart.
 docs/demo.md has the figures of the shipped weights.
 """
 
-import argparse
 import sys
 import time
 from functools import partial
@@ -19,11 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import SiglipModel
-from transformers.utils import logging
 
 from medsiglip_search.demo.network import WIDTH, make_model, make_tokenizer, save, tokenize
 from medsiglip_search.demo.pool import FINDINGS, batches, draw_pool
-from medsiglip_search.demo.schedule import rate
+from medsiglip_search.demo.training import rate, run
 from medsiglip_search.demo.wording import canonical, statement, truth
 from medsiglip_search.encoders import DEMO_FOLDER
 
@@ -94,21 +92,5 @@ def _optimizer(model: SiglipModel, locate: torch.nn.Linear) -> torch.optim.Optim
     return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=DEMO_FOLDER)
-    parser.add_argument("--seed", type=int, default=20_000)
-    parser.add_argument("--steps", type=int, default=2500)
-    parser.add_argument("--pictures", type=int, default=24_000)
-    parser.add_argument("--batch-size", type=int, default=96)
-    args = parser.parse_args()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    train(args.seed, args.steps, args.pictures, args.batch_size, args.out)
-    print(f"wrote {args.out}", file=sys.stderr)
-
-
 if __name__ == "__main__":
-    main()
+    run(train, __doc__, out=DEMO_FOLDER, seed=20_000, steps=2500, pictures=24_000, batch_size=96)

@@ -7,7 +7,6 @@ once. The rest learns to give the description of a picture as the answer to the 
 asked, in the same chat template. docs/demo.md has the figures of the shipped weights.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Iterator
@@ -21,7 +20,6 @@ import numpy as np
 import torch
 from transformers import Gemma3ForConditionalGeneration, Gemma3Processor, SiglipModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils import logging
 
 from medsiglip_search.demo.describing import description, place_of, seen
 from medsiglip_search.demo.drawing.canvas import Rng
@@ -35,7 +33,7 @@ from medsiglip_search.demo.explainer_network import (
 from medsiglip_search.demo.findings import BODY_PARTS, Modality
 from medsiglip_search.demo.network import GRID
 from medsiglip_search.demo.pool import FINDINGS, Case, Pool, batches, draw_pool
-from medsiglip_search.demo.schedule import rate
+from medsiglip_search.demo.training import rate, run
 from medsiglip_search.encoders import DEMO_FOLDER
 from medsiglip_search.explain import DEMO_EXPLAINER_FOLDER, prompts
 
@@ -165,21 +163,5 @@ def _answer(rng: Rng, lessons: Lessons, row: int) -> str:
     return description(rng, modality, seen(signs, places))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=DEMO_EXPLAINER_FOLDER)
-    parser.add_argument("--seed", type=int, default=30_000)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--pictures", type=int, default=16_000)
-    parser.add_argument("--batch-size", type=int, default=64)
-    args = parser.parse_args()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    train(args.seed, args.steps, args.pictures, args.batch_size, args.out)
-    print(f"wrote {args.out}", file=sys.stderr)
-
-
 if __name__ == "__main__":
-    main()
+    run(train, __doc__, out=DEMO_EXPLAINER_FOLDER, seed=30_000, steps=600, pictures=16_000, batch_size=64)

@@ -1,21 +1,28 @@
 """Pictures and text -> embeddings in one space; an encoder by name."""
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from medsiglip_search.checkpoints import Catalogue, Shipped
 from medsiglip_search.errors import EncoderUnavailable
 from medsiglip_search.records import PreprocessSpec
 
-DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "weights"
-"""The checkpoint of the demo encoder, which knows synthetic pictures only."""
+DEMO_ENCODER = "demo"
+"""The encoder that knows synthetic pictures only."""
 
-HUB_NAMES = {"medsiglip": "google/medsiglip-448"}
-"""Short names of checkpoints on the Hugging Face hub."""
+DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "weights"
+"""Its checkpoint."""
+
+ENCODERS = Catalogue(
+    kind="encoder",
+    shipped={DEMO_ENCODER: Shipped(DEMO_FOLDER, "medsiglip_search.demo.train")},
+    hub_names={"medsiglip": "google/medsiglip-448"},
+    unavailable=EncoderUnavailable,
+)
 
 
 class Encoder(Protocol):
@@ -64,37 +71,9 @@ def load_encoder(name: str | os.PathLike[str], device: str = "auto") -> Encoder:
     Raises EncoderUnavailable for a name that is unknown, and for a checkpoint that is gated, not at hand,
     incomplete or of another architecture.
     """
-    label = os.fspath(name)
-    folder, label, revision = _locate(label)
+    checkpoint = ENCODERS.locate(os.fspath(name))
     from medsiglip_search.encoders.siglip import load_siglip  # torch and transformers take seconds to import
 
-    return load_siglip(folder, name=label, revision=revision, device=device)
-
-
-def _locate(name: str) -> tuple[Path, str, str]:
-    """Return the checkpoint's folder, the name that finds it from anywhere, and its revision."""
-    if name == "demo":
-        if not DEMO_FOLDER.is_dir():
-            raise EncoderUnavailable(
-                "demo: the package came without its weights; install it again, or train them with "
-                "`python -m medsiglip_search.demo.train`"
-            )
-        return DEMO_FOLDER, name, "local"
-    path = Path(os.path.expanduser(name))
-    if name and name not in HUB_NAMES and path.is_dir():
-        return path, str(path.resolve()), "local"
-    if name and name not in HUB_NAMES and path.exists():
-        raise EncoderUnavailable(
-            f"{path}: a checkpoint is a folder (config.json, safetensors, tokenizer), and this is a file; "
-            f"pass the folder {path.resolve().parent}"
-        )
-    hub_id = HUB_NAMES.get(name, name)
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", hub_id):
-        names = ", ".join(["demo", *HUB_NAMES])
-        raise EncoderUnavailable(
-            f"{name!r}: no such encoder; use {names}, a checkpoint folder that exists, or a hub id (org/name)"
-        )
-    from medsiglip_search.encoders.hub import snapshot
-
-    folder = snapshot(hub_id)
-    return folder, name, folder.name
+    return load_siglip(
+        checkpoint.folder, name=checkpoint.name, revision=checkpoint.revision or "local", device=device
+    )

@@ -16,11 +16,12 @@ from PIL import Image
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 from transformers.generation import BaseStreamer, StoppingCriteria, StoppingCriteriaList
 
+from medsiglip_search.checkpoints import Checkpoint
 from medsiglip_search.encoders.fitting import fitted
 from medsiglip_search.errors import ExplainerFailed
 from medsiglip_search.explain.chat import Abilities, Answer, Ended, Prompt, Tell
-from medsiglip_search.explain.gemma_loading import Parts, Place, load, locate
-from medsiglip_search.explain.kinds import kind_of
+from medsiglip_search.explain.gemma_loading import Parts, load
+from medsiglip_search.explain.kinds import EXPLAINERS, kind_of
 from medsiglip_search.explain.repetition import kept
 from medsiglip_search.records import PreprocessSpec
 from medsiglip_search.transformers_notices import first_line, quiet
@@ -183,38 +184,37 @@ def load_gemma(
     four_bit: bool = False,
     *,
     dtype: torch.dtype | None = None,
-    name: str | None = None,
     abilities: Abilities | None = None,
 ) -> LocalGemma:
-    """Return the model of a short name ("medgemma"), a checkpoint folder, or a hub id ("org/name").
+    """Return the model of a short name ("demo", "medgemma"), a checkpoint folder, or a hub id ("org/name").
 
     device: "auto" (a GPU where there is one), or what torch calls it. four_bit: NF4 weights, on a GPU only.
     dtype: of the computing; by default bf16, and fp32 for the smallest models where bf16 is not faster.
-    name, abilities: what the model is to be called and asked, where that is not the checkpoint's own.
+    abilities: what the model can be asked, where that is not what its kind was made for.
     Raises ExplainerUnavailable for a name that is unknown, and for a checkpoint that is gated, not at hand,
     incomplete, of another architecture, or too large for this machine.
     """
-    place = locate(os.fspath(checkpoint))
+    found = EXPLAINERS.locate(os.fspath(checkpoint))
     with quiet():
-        parts = load(place.folder, device, four_bit, dtype)
+        parts = load(found.folder, device, four_bit, dtype)
     # The folder of a hub checkpoint is that of a commit, below one of the checkpoint's name.
-    kind = kind_of(str(place.folder.resolve()))
+    kind = kind_of(str(found.folder.resolve()))
     own = Abilities(pictures=kind.pictures if parts.picture_size else 0)
     return LocalGemma(
         parts,
-        name=name or place.name,
-        revision=_revision(place, parts, four_bit),
+        name=found.name,
+        revision=_revision(found, parts, four_bit),
         abilities=abilities or own,
         rendering=kind.rendering,
     )
 
 
-def _revision(place: Place, parts: Parts, four_bit: bool) -> str:
+def _revision(found: Checkpoint, parts: Parts, four_bit: bool) -> str:
     """Return what tells two models apart that answer differently: commit or contents, and 4 bits."""
-    revision = place.revision
+    revision = found.revision
     if revision is None:
         digest = hashlib.sha256(parts.weights.digest.encode())
-        for path in sorted(place.folder.iterdir()):  # tokenizer, chat template, settings
+        for path in sorted(found.folder.iterdir()):  # tokenizer, chat template, settings
             if path.suffix in (".json", ".jinja", ".model"):
                 digest.update(path.name.encode() + path.read_bytes())
         revision = f"local-{digest.hexdigest()[:16]}"

@@ -1,9 +1,7 @@
-"""A Gemma 3 checkpoint by name, and its parts through transformers; no code from it is run."""
+"""The parts of a Gemma 3 checkpoint through transformers; no code from it is run."""
 
 import importlib.util
 import json
-import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,22 +16,9 @@ from transformers import (
 )
 
 from medsiglip_search.devices import device_of, multiplies_bf16
-from medsiglip_search.encoders.hub import CHECKPOINT_FILES, snapshot
 from medsiglip_search.encoders.weights import Weights, read_weights
 from medsiglip_search.errors import EncoderUnavailable, ExplainerUnavailable
-from medsiglip_search.explain.kinds import HUB_NAMES
 from medsiglip_search.transformers_notices import first_line
-
-FILES = [
-    *CHECKPOINT_FILES,
-    "added_tokens.json",
-    "chat_template.*",
-    "generation_config.json",
-    "merges.txt",
-    "processor_config.json",
-    "vocab.*",
-]
-"""What is fetched: no pickle and no code."""
 
 MODELS: dict[str, Any] = {"gemma3": Gemma3ForConditionalGeneration, "gemma3_text": Gemma3ForCausalLM}
 """By the model_type of config.json; the first takes pictures."""
@@ -49,18 +34,6 @@ BYTES_4BIT = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a checkpoint is.
-
-    name: what finds it from anywhere. revision: the hub's commit, None of a folder.
-    """
-
-    folder: Path
-    name: str
-    revision: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Parts:
     """A checkpoint in memory. processor: a tokenizer alone where the model takes no pictures.
 
@@ -72,32 +45,6 @@ class Parts:
     tokenizer: Any
     picture_size: int | None
     weights: Weights
-
-
-def locate(name: str) -> Place:
-    """Return where the checkpoint of a short name, a folder or a hub id is, fetched if need be.
-
-    Raises ExplainerUnavailable.
-    """
-    path = Path(os.path.expanduser(name))
-    if name and name not in HUB_NAMES and path.is_dir():
-        return Place(path, str(path.resolve()), None)
-    if name and name not in HUB_NAMES and path.exists():
-        raise ExplainerUnavailable(
-            f"{path}: a checkpoint is a folder (config.json, safetensors, tokenizer), and this is a file; "
-            f"pass the folder {path.resolve().parent}"
-        )
-    hub_id = HUB_NAMES.get(name, name)
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", hub_id):
-        raise ExplainerUnavailable(
-            f"{name!r}: no such explainer; use evidence, demo, {', '.join(HUB_NAMES)}, a checkpoint folder "
-            "that exists, a hub id (org/name), or the URL of a server"
-        )
-    try:
-        folder = snapshot(hub_id, FILES)
-    except EncoderUnavailable as error:
-        raise ExplainerUnavailable(str(error)) from error
-    return Place(folder, name, folder.name)
 
 
 def load(folder: Path, device: str, four_bit: bool, dtype: torch.dtype | None) -> Parts:

@@ -1,8 +1,11 @@
-"""What each kind of MedGemma was made for."""
+"""The language models that have names, and what each kind of MedGemma was made for."""
 
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from medsiglip_search.checkpoints import CHECKPOINT_FILES, Catalogue, Shipped
+from medsiglip_search.errors import ExplainerUnavailable
+from medsiglip_search.explain import DEMO_EXPLAINER_FOLDER
 from medsiglip_search.windows import CT_WINDOWS, RenderSpec, Window
 
 
@@ -14,14 +17,37 @@ class Kind:
     rendering: RenderSpec
 
 
-HUB_NAMES = {
-    "medgemma": "google/medgemma-1.5-4b-it",
-    "medgemma-1.5-4b-it": "google/medgemma-1.5-4b-it",
-    "medgemma-4b-it": "google/medgemma-4b-it",
-    "medgemma-27b-it": "google/medgemma-27b-it",
-    "medgemma-27b-text-it": "google/medgemma-27b-text-it",
-}
-"""Short names of checkpoints on the Hugging Face hub."""
+EVIDENCE = "evidence"
+"""The explainer without a language model."""
+
+DEMO_EXPLAINER = "demo"
+"""The explainer that knows synthetic pictures only."""
+
+KEY_VARIABLE = "MEDSIGLIP_EXPLAINER_KEY"
+"""The variable with the key of an explainer's server."""
+
+EXPLAINERS = Catalogue(
+    kind="explainer",
+    shipped={DEMO_EXPLAINER: Shipped(DEMO_EXPLAINER_FOLDER, "medsiglip_search.demo.train_explainer")},
+    hub_names={
+        "medgemma": "google/medgemma-1.5-4b-it",
+        "medgemma-1.5-4b-it": "google/medgemma-1.5-4b-it",
+        "medgemma-4b-it": "google/medgemma-4b-it",
+        "medgemma-27b-it": "google/medgemma-27b-it",
+        "medgemma-27b-text-it": "google/medgemma-27b-text-it",
+    },
+    unavailable=ExplainerUnavailable,
+    files=[
+        *CHECKPOINT_FILES,
+        "added_tokens.json",
+        "chat_template.*",
+        "generation_config.json",
+        "merges.txt",
+        "processor_config.json",
+        "vocab.*",
+    ],
+    also=[EVIDENCE, "the URL of a server"],
+)
 
 _KINDS = {
     # Its model card: CT as slices of 85 at most, with these windows in red, green and blue.

@@ -28,6 +28,7 @@ from medsiglip_search.explain.evidence import (
     scores_of,
     stated,
 )
+from medsiglip_search.explain.kinds import DEMO_EXPLAINER
 from medsiglip_search.explain.objections import of_all_pictures, of_description, of_opinions, with_findings
 from medsiglip_search.explain.parsing import Description, parse_description
 from medsiglip_search.explain.picture_evidence import Caution, PictureEvidence
@@ -35,7 +36,6 @@ from medsiglip_search.explain.plain_text import plain
 from medsiglip_search.explain.prompts import Described
 from medsiglip_search.explain.talk import Ended, Talk
 
-DEMO = "demo"
 _OF_DEMO = Caution("demo", "result", "The demo explainer knows synthetic pictures only.")
 
 MOST_SLICES = 16
@@ -90,7 +90,7 @@ class LanguageExplainer:
     ) -> Explanation:
         """Describe each picture, compare them, check it all; see `Explainer`."""
         talk, said = Talk(tell, stop or threading.Event()), _Said()
-        if self.name == DEMO:
+        if self.name == DEMO_EXPLAINER:
             said.cautions.append(_OF_DEMO)
         with talk.until_it_ends():
             if self._model.abilities.pictures:

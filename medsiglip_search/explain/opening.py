@@ -6,15 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from medsiglip_search.errors import ExplainerUnavailable
-from medsiglip_search.explain import DEMO_EXPLAINER_FOLDER, Explainer
+from medsiglip_search.explain import Explainer
 from medsiglip_search.explain.cache import DAY_S, MOST_AGE_S, CachedModel
 from medsiglip_search.explain.chat import Abilities, ChatModel
 from medsiglip_search.explain.evidence import EvidenceExplainer
-from medsiglip_search.explain.kinds import HUB_NAMES
-from medsiglip_search.explain.language import DEMO
+from medsiglip_search.explain.kinds import DEMO_EXPLAINER, EVIDENCE, EXPLAINERS, KEY_VARIABLE
 
-EVIDENCE = "evidence"
 DEMO_ABILITIES = Abilities(pictures=1, writes=False)
 
 
@@ -31,7 +28,7 @@ class Access:
     four_bit: bool = False
     model: str | None = None
     key_file: Path | None = None
-    key_variable: str = "MEDSIGLIP_EXPLAINER_KEY"
+    key_variable: str = KEY_VARIABLE
     may_upload: bool = False
     is_cached: bool = True
 
@@ -59,14 +56,8 @@ def require_usable(name: str, access: Access) -> None:
         from medsiglip_search.explain.server.address import read_address, require_upload
 
         require_upload(read_address(name), access.may_upload)
-        return
-    path = Path(os.path.expanduser(name))
-    is_hub_id = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
-    if not (name in (EVIDENCE, DEMO, *HUB_NAMES) or path.exists() or is_hub_id):
-        raise ExplainerUnavailable(
-            f"{name!r}: no such explainer; use {EVIDENCE}, {DEMO}, {', '.join(HUB_NAMES)}, a checkpoint "
-            "folder that exists, a hub id (org/name), or the URL of a server"
-        )
+    elif name != EVIDENCE:
+        EXPLAINERS.require_known(name)
 
 
 def _is_url(name: str) -> bool:
@@ -82,11 +73,5 @@ def _model(name: str, access: Access) -> ChatModel:
         return connect(name, access.model, key=key, may_upload=access.may_upload)
     from medsiglip_search.explain.gemma import load_gemma
 
-    if name == DEMO:
-        if not DEMO_EXPLAINER_FOLDER.is_dir():
-            raise ExplainerUnavailable(
-                "demo: the package came without its explainer; install it again, or train it with "
-                "`python -m medsiglip_search.demo.train_explainer`"
-            )
-        return load_gemma(DEMO_EXPLAINER_FOLDER, access.device, name=DEMO, abilities=DEMO_ABILITIES)
-    return load_gemma(name, access.device, four_bit=access.four_bit)
+    abilities = DEMO_ABILITIES if name == DEMO_EXPLAINER else None
+    return load_gemma(name, access.device, four_bit=access.four_bit, abilities=abilities)

@@ -6,7 +6,7 @@ import numpy as np
 
 from medsiglip_search.demo.asking import findings_of
 from medsiglip_search.demo.asking import modality_of as demo_modality_of
-from medsiglip_search.encoders import Encoder
+from medsiglip_search.encoders import DEMO_ENCODER, Encoder
 from medsiglip_search.errors import InvalidLabelSet
 from medsiglip_search.explain.claims.lexicon import regions
 from medsiglip_search.labels import LabelSet
@@ -17,9 +17,6 @@ from medsiglip_search.labels.opening import open_label_set
 
 LABEL_SETS = {"CR": "chexpert-13", "DX": "chexpert-13"}
 """The shipped sets of findings, by the modality that they are asked of."""
-
-DEMO = "demo"
-"""The encoder that knows what is drawn in each modality."""
 
 # Pictures that show the patient's side: which eye or which arm is not to be seen.
 _SIDED_MODALITIES = frozenset({"CR", "DX", "CT", "MR", "PT"})
@@ -96,14 +93,14 @@ class Scorers:
 
     def modality_of(self, embedding: np.ndarray) -> str | None:
         """Return the modality of a picture whose file says none; None where that was not tried."""
-        return demo_modality_of(embedding, self._encoder) if self._encoder.name == DEMO else None
+        return demo_modality_of(embedding, self._encoder) if self._encoder.name == DEMO_ENCODER else None
 
     def score(
         self, embedding: np.ndarray, modality: str | None, body_part: str | None = None
     ) -> tuple[Score, ...]:
         """Return the scores of a picture, none where no set is made for its kind and part of the body."""
         scorer = self._chosen or self._scorer_of(modality or "")
-        if self._chosen is None and self._encoder.name != DEMO and body_part:
+        if self._chosen is None and self._encoder.name != DEMO_ENCODER and body_part:
             # The shipped sets of findings are of the chest.
             scorer = scorer if "chest" in regions(body_part, None) else None
         return scorer.score(embedding, modality) if scorer is not None else ()
@@ -115,7 +112,7 @@ class Scorers:
         return self._made[modality]
 
     def _label_set(self, modality: str) -> LabelSet | None:
-        if self._encoder.name == DEMO:
+        if self._encoder.name == DEMO_ENCODER:
             return findings_of(modality)
         return open_label_set(LABEL_SETS[modality]) if modality in LABEL_SETS else None
 

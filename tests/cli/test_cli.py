@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pydicom.data
 import pytest
-from checkpoints import make_checkpoint
+from checkpoints import make_checkpoint, ship
 from command_line import NOTICES, SCRIPT, Run, gradient, one_error
 from PIL import Image
 
-from medsiglip_search import __version__, encoders, terminal
+from medsiglip_search import __version__, terminal
 from medsiglip_search.commands.options import DECODE_TIMEOUT_S
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.images import pixel_digest
@@ -80,7 +80,7 @@ def test_the_environment_names_the_encoder_of_a_new_gallery(
 def test_the_demo_encoder_is_the_default_and_says_what_it_knows(
     run: Run, tmp_path: Path, archive: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoders, "DEMO_FOLDER", checkpoint)
+    ship(monkeypatch, checkpoint)
     gallery = tmp_path / "gallery"
     for arguments in (["index", gallery, archive], ["search", gallery, "effusion"], ["inspect", gallery]):
         outcome = run(*arguments)

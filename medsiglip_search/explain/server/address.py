@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 
 from medsiglip_search.errors import ExplainerUnavailable
+from medsiglip_search.explain.kinds import KEY_VARIABLE
 
 log = logging.getLogger(__name__)
 
-KEY_VARIABLE = "MEDSIGLIP_EXPLAINER_KEY"
 MOST_KEY_CHARACTERS = 8192
 """An access token of Google's cloud has about 1000."""
 

@@ -13,7 +13,8 @@ import httpx
 
 from medsiglip_search.errors import ExplainerFailed, ExplainerRefused
 from medsiglip_search.explain.chat import Ended, Tell
-from medsiglip_search.explain.server.address import KEY_VARIABLE, Address
+from medsiglip_search.explain.kinds import KEY_VARIABLE
+from medsiglip_search.explain.server.address import Address
 from medsiglip_search.explain.server.events import (
     BadAnswer,
     EventReader,

@@ -1,0 +1,144 @@
+"""Checkpoints by name: a folder, or one of the Hugging Face hub; no pickle and no code is fetched."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medsiglip_search.errors import MedSiglipSearchError
+
+CHECKPOINT_FILES = (
+    "config.json",
+    "preprocessor_config.json",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a checkpoint is.
+
+    name: what finds it from anywhere. revision: the hub's commit, None of a folder.
+    """
+
+    folder: Path
+    name: str
+    revision: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """A checkpoint in this package. training: the module that makes it anew."""
+
+    folder: Path
+    training: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What the models of one kind are called, and how their checkpoints are found.
+
+    kind: in the words of a message. shipped, hub_names: by short names. unavailable: what is raised.
+    files: the names of what is fetched, with wildcards. also: what else a user may give, for the message.
+    """
+
+    kind: str
+    shipped: Mapping[str, Shipped]
+    hub_names: Mapping[str, str]
+    unavailable: type[MedSiglipSearchError]
+    files: Sequence[str] = CHECKPOINT_FILES
+    also: Sequence[str] = ()
+
+    def require_known(self, name: str) -> None:
+        """Raise `unavailable` for what can name no checkpoint, before anything is fetched or loaded."""
+        if name in self.hub_names:
+            return
+        if name in self.shipped:
+            if self.shipped[name].folder.is_dir():
+                return
+            raise self.unavailable(
+                f"{name}: the package came without this {self.kind}; install it again, or train it with "
+                f"`python -m {self.shipped[name].training}`"
+            )
+        path = Path(os.path.expanduser(name))
+        if name and path.is_dir():
+            return
+        if name and path.exists():
+            raise self.unavailable(
+                f"{path}: a checkpoint is a folder (config.json, safetensors, tokenizer), and this is a "
+                f"file; pass the folder {path.resolve().parent}"
+            )
+        if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
+            usable = [
+                *self.shipped,
+                *self.hub_names,
+                "a checkpoint folder that exists",
+                "a hub id (org/name)",
+            ]
+            *most, last = (*usable, *self.also)
+            raise self.unavailable(f"{name!r}: no such {self.kind}; use {', '.join(most)}, or {last}")
+
+    def locate(self, name: str) -> Checkpoint:
+        """Return where the checkpoint of a short name, a folder or a hub id is, fetched if need be.
+
+        Raises `unavailable` for what names none, is gated, or cannot be fetched.
+        """
+        self.require_known(name)
+        if name in self.shipped:
+            return Checkpoint(self.shipped[name].folder, name, None)
+        path = Path(os.path.expanduser(name))
+        if name not in self.hub_names and path.is_dir():
+            return Checkpoint(path, str(path.resolve()), None)
+        folder = self._snapshot(self.hub_names.get(name, name))
+        return Checkpoint(folder, name, folder.name)
+
+    def _snapshot(self, hub_id: str) -> Path:
+        """Return the folder of a hub checkpoint; its name is the commit.
+
+        A copy in the cache is used as it is and without the network, so a gallery goes on with the revision
+        it began with. HF_HOME, HF_TOKEN and HF_HUB_OFFLINE are honoured.
+        """
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import (
+            GatedRepoError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+        )
+
+        files = list(self.files)
+        try:
+            folder = Path(snapshot_download(hub_id, allow_patterns=files, local_files_only=True))
+            # Another tool may have fetched only a part of the checkpoint.
+            if all(any(folder.glob(pattern)) for pattern in ("config.json", "*.safetensors", "tokenizer*")):
+                return folder
+        except LocalEntryNotFoundError:
+            pass
+        try:
+            return Path(snapshot_download(hub_id, allow_patterns=files))
+        except GatedRepoError as error:
+            raise self.unavailable(
+                f"{hub_id}: gated; accept the terms on its page (https://huggingface.co/{hub_id}), then run "
+                "`hf auth login`; or pass a local folder that holds the checkpoint"
+            ) from error
+        except RepositoryNotFoundError as error:
+            raise self.unavailable(
+                f"{hub_id}: neither a folder here nor a model on the hub that this login can see; check the "
+                "name, run `hf auth login`, or pass a local folder"
+            ) from error
+        except LocalEntryNotFoundError as error:
+            raise self.unavailable(
+                f"{hub_id}: not in the local cache, and the hub cannot be reached (or HF_HUB_OFFLINE is set)"
+                "; fetch it once while online, or pass a local folder that holds the checkpoint"
+            ) from error
+        except Exception as error:  # the transport has many of its own; each means that the download failed
+            raise self.unavailable(
+                f"{hub_id}: the download failed ({type(error).__name__}); try again, what is complete is "
+                "kept, or pass a local folder that holds the checkpoint"
+            ) from error
