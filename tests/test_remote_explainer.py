@@ -311,6 +311,7 @@ def test_a_missing_key_is_told_as_missing() -> None:
     with serving(refusing("401 Unauthorized")) as server:
         asked = Asked(connect(server.url, "tiny", limits=QUICK))
     assert "it wants a key: --key-file or MEDSIGLIP_EXPLAINER_KEY" in asked.problem
+    assert "--reader-key-file or MEDSIGLIP_READER_KEY" in asked.problem
     assert "authorization" not in server.requests[0].head.lower()
 
 

@@ -137,7 +137,7 @@ def explain_command(file_of: "Callable[[], FileOf]") -> Explain:
         from medsiglip_search.explain import untold
         from medsiglip_search.explain.evidence import EvidenceExplainer
         from medsiglip_search.explain.gathering import Gatherer
-        from medsiglip_search.explain.kinds import EVIDENCE
+        from medsiglip_search.explain.kinds import EVIDENCE, READER_KEY_VARIABLE
         from medsiglip_search.explain.language import LanguageExplainer, Options
         from medsiglip_search.explain.opening import Access, open_explainer, open_model, require_usable
         from medsiglip_search.images.guard import Guard, Limits
@@ -146,7 +146,7 @@ def explain_command(file_of: "Callable[[], FileOf]") -> Explain:
 
         access = Access(device, four_bit, model, key_file, may_upload=allow_upload, is_cached=not no_cache)
         for_reader = replace(
-            access, model=reader_model, key_file=reader_key_file, key_variable="MEDSIGLIP_READER_KEY"
+            access, model=reader_model, key_file=reader_key_file, key_variable=READER_KEY_VARIABLE
         )
         _require_sense(explainer, text, heatmaps, second_opinion or joint or report, report, reader)
         require_usable(explainer, access)

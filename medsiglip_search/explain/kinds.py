@@ -26,6 +26,11 @@ DEMO_EXPLAINER = "demo"
 KEY_VARIABLE = "MEDSIGLIP_EXPLAINER_KEY"
 """The variable with the key of an explainer's server."""
 
+READER_KEY_VARIABLE = "MEDSIGLIP_READER_KEY"
+"""The variable with the key of a second reader's server."""
+
+HOW_TO_GIVE_A_KEY = f"--key-file or {KEY_VARIABLE} (of --reader: --reader-key-file or {READER_KEY_VARIABLE})"
+
 EXPLAINERS = Catalogue(
     kind="explainer",
     shipped={DEMO_EXPLAINER: Shipped(DEMO_EXPLAINER_FOLDER, "medsiglip_search.demo.train_explainer")},

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from medsiglip_search.errors import ExplainerUnavailable
-from medsiglip_search.explain.kinds import KEY_VARIABLE
+from medsiglip_search.explain.kinds import HOW_TO_GIVE_A_KEY, KEY_VARIABLE
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def read_address(url: str) -> Address:
     if parsed.userinfo:
         raise ExplainerUnavailable(
             "the explainer's URL holds a user or password, which logs would show; leave it out and give the "
-            f"key with --key-file or {KEY_VARIABLE}"
+            f"key with {HOW_TO_GIVE_A_KEY}"
         )
     if parsed.query or parsed.fragment:
         raise ExplainerUnavailable(f"the explainer's URL has a query or a fragment; {_EXAMPLE}")

@@ -13,7 +13,7 @@ import httpx
 
 from medsiglip_search.errors import ExplainerFailed, ExplainerRefused
 from medsiglip_search.explain.chat import Ended, Tell
-from medsiglip_search.explain.kinds import KEY_VARIABLE
+from medsiglip_search.explain.kinds import HOW_TO_GIVE_A_KEY
 from medsiglip_search.explain.server.address import Address
 from medsiglip_search.explain.server.events import (
     BadAnswer,
@@ -231,7 +231,7 @@ class Caller:
             )
         told = await self._told(response)
         if status in (401, 403):
-            what = "the key is wrong" if self._key else f"it wants a key: --key-file or {KEY_VARIABLE}"
+            what = "the key is wrong" if self._key else f"it wants a key: {HOW_TO_GIVE_A_KEY}"
             raise ExplainerFailed(self._says(f"refused ({status}); {what}", told))
         if status in (404, 405):
             raise ExplainerFailed(self._says(f"has no such model or path ({status})", told))
