@@ -20,8 +20,9 @@ from medsiglip_search.demo.findings import BODY_PARTS, Sign
 from medsiglip_search.encoders import Encoder, load_encoder
 from medsiglip_search.explain.chat import ChatModel
 from medsiglip_search.explain.gathering import evidence_of
+from medsiglip_search.explain.kinds import DEMO_EXPLAINER
 from medsiglip_search.explain.objections import of_description
-from medsiglip_search.explain.opening import DEMO, Access, open_model
+from medsiglip_search.explain.opening import Access, open_model
 from medsiglip_search.explain.parsing import Description, parse_description
 from medsiglip_search.explain.prompts import describe, known_of
 from medsiglip_search.explain.recording import NO_RECORD, record_of
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[411, 512, 613])
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--again", action="store_true", help="Ask in the other words.")
-    parser.add_argument("--explainer", default=DEMO)
+    parser.add_argument("--explainer", default=DEMO_EXPLAINER)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     encoder = load_encoder("demo", "cpu")

@@ -14,7 +14,8 @@ from medsiglip_search.demo.findings import BY_CODE, MODALITIES, Sign
 from medsiglip_search.encoders import DEMO_FOLDER
 from medsiglip_search.explain import DEMO_EXPLAINER_FOLDER, prompts
 from medsiglip_search.explain.chat import ChatModel
-from medsiglip_search.explain.opening import DEMO, Access, open_model
+from medsiglip_search.explain.kinds import DEMO_EXPLAINER
+from medsiglip_search.explain.opening import Access, open_model
 from medsiglip_search.explain.parsing import Description, Named, parse_description
 from medsiglip_search.explain.picture_evidence import Caution
 
@@ -23,7 +24,7 @@ UNSEEN_SEED, PICTURES = 404, 60
 
 @pytest.fixture(scope="module")
 def explainer() -> ChatModel:
-    return open_model(DEMO, Access("cpu", is_cached=False))
+    return open_model(DEMO_EXPLAINER, Access("cpu", is_cached=False))
 
 
 def described(model: ChatModel, picture: np.ndarray, again: bool = False) -> Description:
