@@ -155,3 +155,42 @@ class GalleryMismatch(GalleryError):
     """A gallery of another encoder, preprocessing or format version."""
 
     exit_code = 6
+
+
+class ServiceError(MedSiglipSearchError):
+    """The base of what a service answers a request with instead of a result.
+
+    The message goes to whoever asked: it repeats nothing of what they sent.
+    """
+
+
+class Unauthenticated(ServiceError):
+    """A request that does not show who it is from, or shows what is not valid any more."""
+
+
+class Forbidden(ServiceError):
+    """A request of somebody who may not have this."""
+
+
+class NotFound(ServiceError):
+    """Something that is not there, or that must not be told to be there."""
+
+
+class Conflict(ServiceError):
+    """A request that does not go with the state of what it is about."""
+
+
+class TooManyRequests(ServiceError):
+    """A request beyond what one user may ask for. retry_after_s: when to come again."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class TooLarge(ServiceError):
+    """A request, or something in it, that is larger than the service takes."""
+
+
+class AuditUnavailable(ServiceError):
+    """The audit cannot be written, and nothing is done that it would not have."""
