@@ -1,11 +1,20 @@
 """The arguments and options that several commands share."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 DECODE_TIMEOUT_S = 10.0
+
+
+def default_state_folder() -> Path:
+    """Return where a service keeps keys, audit and jobs, unless --state or MEDSIGLIP_STATE says otherwise."""
+    # XDG Base Directory Specification: state that stays between runs; a relative path there is to be ignored.
+    home = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return (home if home.is_absolute() else Path.home() / ".local" / "state") / "medsiglip-search"
+
 
 GalleryPath = Annotated[
     Path, typer.Argument(metavar="GALLERY", help="The gallery's folder.", show_default=False)
@@ -45,3 +54,14 @@ Without = Annotated[list[str] | None, typer.Option(help="What must not be there;
 GroupBy = Literal["image", "patient", "study", "series"] | None
 Where = Annotated[str | None, typer.Option(help="SQL condition, such as \"modality = 'CT'\".")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
+State = Annotated[
+    Path,
+    typer.Option(
+        envvar="MEDSIGLIP_STATE",
+        show_envvar=True,
+        metavar="DIR",
+        default_factory=default_state_folder,
+        show_default="$XDG_STATE_HOME/medsiglip-search or ~/.local/state/medsiglip-search",
+        help="The service's own folder: keys, audit, jobs.",
+    ),
+]
