@@ -168,12 +168,24 @@ class Unauthenticated(ServiceError):
     """A request that does not show who it is from, or shows what is not valid any more."""
 
 
+class AccessUnavailable(ServiceError):
+    """It cannot be found out who asks: the keys are damaged, or the provider of logins does not answer."""
+
+
 class Forbidden(ServiceError):
     """A request of somebody who may not have this."""
 
 
 class NotFound(ServiceError):
     """Something that is not there, or that must not be told to be there."""
+
+
+class Gone(ServiceError):
+    """Something that was kept for a while, and is not any more."""
+
+
+class Unavailable(ServiceError):
+    """The service cannot answer now, and will when what the message says is over."""
 
 
 class Conflict(ServiceError):
