@@ -16,6 +16,7 @@ from medsiglip_search.commands import gallery as upkeep
 from medsiglip_search.commands import label as labelling
 from medsiglip_search.commands import search as asking
 from medsiglip_search.commands import transfer
+from medsiglip_search.commands.audit import audit
 from medsiglip_search.commands.calibrate import calibrate
 from medsiglip_search.commands.evaluate import evaluate
 from medsiglip_search.commands.explain import explain_command
@@ -292,6 +293,7 @@ for _command in (
 ):
     app.command()(_command)
 app.command("import")(transfer.import_)
+app.add_typer(audit, name="audit")
 app.command("explain")(explain_command(lambda: _file_of()))
 
 

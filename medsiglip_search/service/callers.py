@@ -51,3 +51,8 @@ class Caller:
     def seen(self, galleries: Collection[str]) -> list[str]:
         """Return the names of those galleries that the principal may use, in their order."""
         return [name for name in galleries if self.principal.may_use(name)]
+
+
+def anonymous_caller(address: str, request_id: str) -> Caller:
+    """Return who asks where nobody has shown who they are: they may use no gallery."""
+    return Caller(Principal("nobody", "reader", galleries=frozenset()), address, request_id)
