@@ -168,10 +168,6 @@ class Unauthenticated(ServiceError):
     """A request that does not show who it is from, or shows what is not valid any more."""
 
 
-class AccessUnavailable(ServiceError):
-    """It cannot be found out who asks: the keys are damaged, or the provider of logins does not answer."""
-
-
 class Forbidden(ServiceError):
     """A request of somebody who may not have this."""
 

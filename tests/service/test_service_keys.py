@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from medsiglip_search.errors import AccessUnavailable, InvalidQuery, NotFound, Unauthenticated
+from medsiglip_search.errors import InvalidQuery, NotFound, Unauthenticated, Unavailable
 from medsiglip_search.service.access.keys import KeyStore
 from medsiglip_search.service.callers import Principal
 
@@ -159,10 +159,10 @@ def test_with_a_damaged_file_nobody_gets_in_until_it_is_restored(
     path.write_bytes(damage)
     # Asked twice: what was read before must not come back.
     for _ in range(2):
-        with pytest.raises(AccessUnavailable, match=r"keys\.json .* restore it from a backup") as failure:
+        with pytest.raises(Unavailable, match=r"keys\.json .* restore it from a backup") as failure:
             store.principal_of(text)
         assert str(tmp_path) not in str(failure.value)
-    with pytest.raises(AccessUnavailable):
+    with pytest.raises(Unavailable):
         store.add("another", "reader", None, None)
     assert path.read_bytes() == damage
     path.write_bytes(sound)
@@ -173,7 +173,7 @@ def test_a_role_that_does_not_exist_is_damage(store: KeyStore, tmp_path: Path) -
     _, text = store.add("reader", "reader", None, None)
     path = tmp_path / "state" / "keys.json"
     path.write_text(path.read_text().replace('"role": "reader"', '"role": "root"'))
-    with pytest.raises(AccessUnavailable):
+    with pytest.raises(Unavailable):
         store.principal_of(text)
 
 
@@ -204,5 +204,5 @@ def test_processes_that_add_at_once_lose_none(tmp_path: Path) -> None:
     for process in adding:
         process.join()
     assert [process.exitcode for process in adding] == [0, 0]
-    names = [key.name for key in KeyStore(tmp_path / "state").keys()]
-    assert sorted(names) == sorted(5 * ["p0", "p1", "t0", "t1", "t2", "t3"])
+    added = KeyStore(tmp_path / "state").keys()
+    assert sorted(key.name for key in added) == sorted(5 * ["p0", "p1", "t0", "t1", "t2", "t3"])

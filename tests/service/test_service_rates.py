@@ -88,7 +88,7 @@ def test_names_are_forgotten_that_spent_the_longest_ago(clock: Clock) -> None:
     assert spent(rates, "anna") == 0  # and is now the last of all to be forgotten
     for number in range(99):
         rates.spend(f"another {number}")
-    assert len(rates) == 100
+    assert rates.count == 100
     assert [spent(rates, "anna"), spent(rates, "bert")] == [0, 1]
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
-from medsiglip_search.errors import AccessUnavailable, InvalidQuery, NotFound, Unauthenticated
+from medsiglip_search.errors import InvalidQuery, NotFound, Unauthenticated, Unavailable
 from medsiglip_search.files import write_file
 from medsiglip_search.service.callers import Principal, Role
 
@@ -82,7 +82,7 @@ class KeyStore:
     ) -> tuple[Key, str]:
         """Return a new key and its text, which nobody can tell again. galleries: None for all.
 
-        Raises InvalidQuery for a name that is none, AccessUnavailable, OSError.
+        Raises InvalidQuery for a name that is none, Unavailable, OSError.
         """
         if not name.strip() or len(name) > MOST_NAME_CHARACTERS or not name.isprintable():
             raise InvalidQuery(
@@ -101,7 +101,7 @@ class KeyStore:
         return key, f"msk_{id_}_{secret}"
 
     def revoke(self, id_: str) -> Key:
-        """Return the key, revoked now or as it was before. Raises NotFound, AccessUnavailable, OSError."""
+        """Return the key, revoked now or as it was before. Raises NotFound, Unavailable, OSError."""
         with self._changing() as keys:
             if id_ not in keys:
                 raise NotFound("there is no key of this id; `medsiglip-search keys list` shows them all")
@@ -110,11 +110,11 @@ class KeyStore:
             return keys[id_]
 
     def keys(self) -> list[Key]:
-        """Return every key there ever was, the oldest first. Raises AccessUnavailable."""
+        """Return every key there ever was, the oldest first. Raises Unavailable."""
         return sorted(self._read().values(), key=lambda key: key.created)
 
     def principal_of(self, text: str) -> Principal:
-        """Return whom a key's text stands for. Raises Unauthenticated, AccessUnavailable."""
+        """Return whom a key's text stands for. Raises Unauthenticated, Unavailable."""
         parts = _TEXT.fullmatch(text)
         id_, secret = parts.groups() if parts else ("", "")
         key = self._read().get(id_)
@@ -129,7 +129,7 @@ class KeyStore:
         return key.principal
 
     def is_valid(self, id_: str) -> bool:
-        """Tell whether the key of this id opens anything now. Raises AccessUnavailable."""
+        """Tell whether the key of this id opens anything now. Raises Unavailable."""
         key = self._read().get(id_)
         return key is not None and key.revoked is None and not key.has_expired(self._now())
 
@@ -149,9 +149,9 @@ class KeyStore:
                 self._state, self._keys = None, {}
             except (ValidationError, OSError) as error:
                 why = error.strerror if isinstance(error, OSError) else "damaged"
-                raise AccessUnavailable(
-                    f"{KEYS} in the service's state folder cannot be read ({why}), and no key opens anything; "
-                    "restore it from a backup, or move it away and make new keys with `medsiglip-search keys add`"
+                raise Unavailable(
+                    f"{KEYS} in the service's state folder cannot be read ({why}), and no key is valid; "
+                    "restore it from a backup, or move it away and make keys by `medsiglip-search keys add`"
                 ) from None
             return self._keys
 

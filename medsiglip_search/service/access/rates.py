@@ -66,8 +66,9 @@ class Rates:
             bucket = self._filled(name)
             bucket.left = min(bucket.left + cost, self._burst)
 
-    def __len__(self) -> int:
-        """Return how many names are remembered."""
+    @property
+    def count(self) -> int:
+        """How many names are remembered."""
         with self._lock:
             return len(self._buckets)
 

@@ -83,8 +83,9 @@ class Sessions:
         with self._lock:
             self._sessions.pop(_hash(token), None)
 
-    def __len__(self) -> int:
-        """Return how many are kept, some of which may be over."""
+    @property
+    def count(self) -> int:
+        """How many are kept, some of which may be over."""
         with self._lock:
             return len(self._sessions)
 
