@@ -6,8 +6,8 @@ Each line of audit.jsonl holds the hash of the line before, and its own; audit.h
 that a log that was cut short is told as well. Whoever may write both files can make up another history from
 some line on: what protects against that is a copy of audit.head, kept elsewhere.
 
-Modules: `record` (an event, and what the log has of it), `chain` (line after line), `head`, `file` (what is on
-the disk), `log` (threads that wait for it), `checking`, `reading`.
+Modules: `record` (an event, and what the log has of it), `chain` (line after line), `head`, `file` (what is
+on the disk), `log` (threads that wait for it), `checking`, `reading`.
 """
 
 from medsiglip_search.service.audit.checking import Verification, verify

@@ -1,8 +1,8 @@
 """The log on the disk: several processes add to it, and any of them may be killed while it does.
 
-Lines go to the disk first, then the head. So a killed process leaves the head as it was and, behind it, at most
-one group of whole lines, which count, and a line cut short, which the next writer replaces by a record that
-says so.
+Lines go to the disk first, then the head. So a killed process leaves the head as it was and, behind it, at
+most one group of whole lines, which count, and a line cut short, which the next writer replaces by a record
+that says so.
 """
 
 import fcntl

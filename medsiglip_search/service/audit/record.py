@@ -18,6 +18,8 @@ Action = Literal[
     "picture",
     "heatmap",
     "metadata",
+    "upload",
+    "rejected",
     "label",
     "review",
     "export",
