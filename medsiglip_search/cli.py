@@ -20,6 +20,7 @@ from medsiglip_search.commands.audit import audit
 from medsiglip_search.commands.calibrate import calibrate
 from medsiglip_search.commands.evaluate import evaluate
 from medsiglip_search.commands.explain import explain_command
+from medsiglip_search.commands.keys import keys
 from medsiglip_search.commands.labels import labels
 from medsiglip_search.commands.options import (
     DECODE_TIMEOUT_S,
@@ -294,6 +295,7 @@ for _command in (
     app.command()(_command)
 app.command("import")(transfer.import_)
 app.add_typer(audit, name="audit")
+app.add_typer(keys, name="keys")
 app.command("explain")(explain_command(lambda: _file_of()))
 
 

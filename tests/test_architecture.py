@@ -21,7 +21,12 @@ COMPOSITION_ROOT = "medsiglip_search/cli.py"
 HOMES = {
     "faiss": ["medsiglip_search/index/faiss"],
     "fsspec": ["indexer/sources/remote"],
-    "httpx": ["medsiglip_search/explain/server/address", "medsiglip_search/explain/server/calls"],
+    "authlib": ["medsiglip_search/service/access/oidc", "medsiglip_search/service/access/provider"],
+    "httpx": [
+        "medsiglip_search/explain/server/address",
+        "medsiglip_search/explain/server/calls",
+        "medsiglip_search/service/access/provider",
+    ],
     "lance": ["medsiglip_search/gallery_table"],
     "transformers": [
         "medsiglip_search/demo",
