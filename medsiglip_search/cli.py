@@ -38,6 +38,7 @@ from medsiglip_search.commands.output import (
     say_what_demo_knows,
 )
 from medsiglip_search.commands.probe import probe
+from medsiglip_search.commands.serve import serve_command
 from medsiglip_search.encoders import DEMO_ENCODER
 from medsiglip_search.errors import ArchiveNotFound, GalleryDamaged, MedSiglipSearchError
 from medsiglip_search.records import Fit, GalleryMeta, Identifiers, PreprocessSpec, Resample
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from indexer.pipeline import IndexReport, Progress
     from medsiglip_search.encoders import Encoder
     from medsiglip_search.explain.gathering import FileOf
+    from medsiglip_search.service.app import MountPages
 
 # What is heavy is imported inside the commands: help and typing mistakes are answered at once.
 
@@ -297,6 +299,7 @@ app.command("import")(transfer.import_)
 app.add_typer(audit, name="audit")
 app.add_typer(keys, name="keys")
 app.command("explain")(explain_command(lambda: _file_of()))
+app.command("serve")(serve_command(lambda: _file_of(), lambda: _pages()))
 
 
 def _file_of() -> "FileOf":
@@ -304,6 +307,13 @@ def _file_of() -> "FileOf":
     from indexer.files import ArchiveFiles
 
     return ArchiveFiles()
+
+
+def _pages() -> "MountPages":
+    """Return what adds the browser pages to a service."""
+    from ui.app import mount_pages
+
+    return mount_pages
 
 
 def _index(

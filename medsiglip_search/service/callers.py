@@ -46,7 +46,9 @@ class Caller:
     def require(self, role: Role) -> None:
         """Raise Forbidden unless the principal may do what this role may."""
         if not self.principal.may(role):
-            raise Forbidden(f"this needs the role {role}, and yours is {self.principal.role}; ask an administrator")
+            raise Forbidden(
+                f"this needs the role {role}, and yours is {self.principal.role}; ask an administrator"
+            )
 
     def seen(self, galleries: Collection[str]) -> list[str]:
         """Return the names of those galleries that the principal may use, in their order."""

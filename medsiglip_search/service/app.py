@@ -1,0 +1,110 @@
+"""The service as an ASGI application: the API, the pages if there are any, and the gate around both."""
+
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from medsiglip_search import __version__
+from medsiglip_search.errors import (
+    Conflict,
+    Forbidden,
+    InvalidQuery,
+    MedSiglipSearchError,
+    NotFound,
+    TooLarge,
+)
+from medsiglip_search.service import problems
+from medsiglip_search.service.core import Service
+from medsiglip_search.service.gate import Gate
+from medsiglip_search.service.routes import access, galleries, health, images, searches
+
+MountPages = Callable[[FastAPI, Service], Collection[str]]
+"""Adds the browser pages to an application and returns their paths."""
+
+DESCRIPTION = (
+    "Search, label and explain archives of medical images. Research software, not a medical device. Every request "
+    "needs a key (`Authorization: Bearer msk_...`), unless the service is open to its own machine alone. Errors are "
+    "problem documents (RFC 9457); their `request_id` is in the service's log."
+)
+
+
+def create_app(service: Service, mount_pages: MountPages | None = None) -> FastAPI:
+    """Return the application; it starts the service with its first request and closes it with its last."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="medsiglip-search",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        # With a policy of its own here, which lets no other site in, Gradio reflects no origin.
+        middleware=[Middleware(CORSMiddleware, allow_origins=[])],
+    )
+    app.state.service = service
+    for routes in (access, health, galleries, searches, images):
+        app.include_router(routes.router)
+    for kind in (MedSiglipSearchError, OSError):
+        app.add_exception_handler(kind, _answer)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http)
+    pages = mount_pages(app, service) if mount_pages is not None else ()
+    app.add_middleware(Gate, service=service, pages=frozenset(pages))
+    return app
+
+
+def _answer(request: Request, error: Exception) -> Response:
+    state = request.scope["state"]
+    return _response(request, problems.problem_of(error, state.get("sent", ()), state.get("known", ())))
+
+
+def _answer_invalid(request: Request, error: Exception) -> Response:
+    """Say which fields do not do, by their places; what was sent there, and names made up there, stay out."""
+    assert isinstance(error, RequestValidationError)
+    sent = list(problems.texts_in(error.body))
+    told = "; ".join(dict.fromkeys(_place_and_reason(one) for one in error.errors()))
+    return _response(
+        request, problems.problem_of(InvalidQuery(f"{told}. GET /openapi.json describes the fields"), sent)
+    )
+
+
+def _place_and_reason(error: dict[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return f"{error['loc'][0]} has a field that there is not"
+    if error["type"] == "json_invalid":
+        return "the body is not JSON"
+    return f"{'.'.join(map(str, error['loc']))}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+
+
+def _answer_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    known: dict[int, Exception] = {
+        404: NotFound("there is nothing at this address; GET /openapi.json lists what there is"),
+        405: Conflict("this address does not take this method; GET /openapi.json lists what there is"),
+        413: TooLarge("the request is too large; send less at once"),
+        403: Forbidden("this is not allowed"),
+    }
+    fallback = InvalidQuery("the request cannot be read; GET /openapi.json describes what is expected")
+    problem = problems.problem_of(known.get(error.status_code, fallback))
+    if error.status_code == 405:
+        problem = problems.Problem(405, "method-not-allowed", "Not this method", problem.detail, {})
+    return _response(request, problem)
+
+
+def _response(request: Request, problem: problems.Problem) -> Response:
+    body = problem.body(request.scope["state"]["request_id"])
+    return Response(body, problem.status, dict(problem.headers), problems.MEDIA_TYPE)

@@ -1,0 +1,79 @@
+"""What a user asks with, kept between two requests: uploads, questions, and the links to them. All frozen values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from medsiglip_search.queries import GroupBy, Part, Region
+from medsiglip_search.records import Value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upload:
+    """A picture that a user has sent to ask with; it stays in memory.
+
+    content: the file. preview: a small JPEG of it. frame_count: frames of the file; the middle one is meant.
+    """
+
+    content: bytes
+    preview: bytes
+    modality: str | None
+    rows: int
+    columns: int
+    frame_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskedImage:
+    """An upload that is asked about, by its token, or a region of it."""
+
+    upload: str
+    region: Region | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a user asks of a gallery: `Query`, with uploads for pictures.
+
+    where: a condition in SQL; filters: values that columns must have. Both hold where both are given.
+    """
+
+    text: str | None = None
+    images: tuple[AskedImage, ...] = ()
+    like: tuple[int, ...] = ()
+    study: str | None = None
+    parts: tuple[Part, ...] = ()
+    without: tuple[str, ...] = ()
+    where: str | None = None
+    filters: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    group_by: GroupBy | None = None
+    as_case: bool = False
+    other_patients: bool | None = None
+    min_relevance: float | None = None
+    top_k: int = 20
+    cursor: str | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The words that are asked for."""
+        return (*([self.text] if self.text is not None else []), *self.without)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A search before another: in a few words, and the token of its link."""
+
+    words: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A search that an address can lead back to, without telling what was asked.
+
+    trail: the searches that led to it, the first one first.
+    """
+
+    gallery: str
+    asked: Asked
+    trail: tuple[Step, ...] = ()

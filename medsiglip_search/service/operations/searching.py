@@ -1,0 +1,110 @@
+"""Search, and how what can be found spreads over columns."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medsiglip_search import filters, wire
+from medsiglip_search.errors import TooLarge
+from medsiglip_search.queries import Image, Query
+from medsiglip_search.records import Hit, Result
+from medsiglip_search.service.asking import Asked
+from medsiglip_search.service.callers import Caller
+from medsiglip_search.service.core import Service
+from medsiglip_search.service.facets import Facet
+from medsiglip_search.service.galleries import OpenGallery, View
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """The answer. query: as it was asked of the gallery. hits: as JSON has them, without what is hidden."""
+
+    query: Query
+    result: Result
+    hits: list[dict[str, Any]]
+
+
+def search(service: Service, caller: Caller, name: str, asked: Asked) -> Found:
+    """Return what the gallery of this name has for what is asked.
+
+    Raises NotFound, Unavailable, TooLarge, Gone for an upload, and what `Searcher.search` raises.
+    """
+    with service.audit.watch(caller, "search", name) as entry:
+        entry.details["query"] = service.digest(asked.texts)
+        gallery = service.gallery(caller, name)
+        query = query_of(service, caller, gallery.view, asked)
+        result = gallery.search(query)
+        entry.subjects = [str(hit.instance.image_id) for hit in result]
+        return Found(query, result, [told_hit(service, gallery, hit) for hit in result])
+
+
+def facets(
+    service: Service, caller: Caller, name: str, asked: Asked, columns: Sequence[str] | None = None
+) -> list[Facet]:
+    """Return the columns of a gallery with how many of the images that pass the filters have which value."""
+    with service.audit.watch(caller, "facets", name):
+        view = service.gallery(caller, name).view
+        hidden = service.settings.hidden
+        wanted = [one for one in columns or view.facets.columns() if one not in hidden]
+        return view.facets.count(condition_of(view, asked), wanted)
+
+
+def query_of(service: Service, caller: Caller, view: View, asked: Asked) -> Query:
+    """Return what is asked of the gallery. Raises TooLarge, Gone, InvalidQuery."""
+    limits = service.settings.limits
+    if sum(map(len, asked.texts)) > limits.text_chars:
+        raise TooLarge(f"the words are too many: give at most {limits.text_chars} characters")
+    if asked.top_k > limits.top_k:
+        raise TooLarge(f"top_k is too high: at most {limits.top_k} on a page; the cursor has the next ones")
+    images = [
+        Image(service.uploads.get(caller.principal.name, one.upload).content, one.region, one.weight)
+        for one in asked.images
+    ]
+    return Query(
+        text=asked.text,
+        images=images,
+        like=asked.like,
+        study=asked.study,
+        parts=asked.parts,
+        without=asked.without,
+        as_case=asked.as_case,
+        where=condition_of(view, asked),
+        group_by=asked.group_by,
+        other_patients=asked.other_patients,
+        min_relevance=asked.min_relevance,
+        top_k=asked.top_k,
+        cursor=asked.cursor,
+    )
+
+
+def condition_of(view: View, asked: Asked) -> str | None:
+    """Return the filter, in SQL; None where there is none. Raises InvalidQuery."""
+    gallery = view.gallery
+    conditions = []
+    if asked.where is not None and asked.where.strip():
+        conditions.append(filters.checked(asked.where, gallery.columns()))
+    if asked.filters:
+        conditions.append(filters.of_values(asked.filters, gallery.columns(), gallery.schema))
+    return " AND ".join(conditions) or None
+
+
+def told_hit(service: Service, gallery: OpenGallery, hit: Hit) -> dict[str, Any]:
+    """Return a hit as JSON has it, with the addresses of its pictures and without what is hidden."""
+    return told(service, gallery, wire.hit_json(hit))
+
+
+def told(service: Service, gallery: OpenGallery, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of a gallery as JSON has it: with the addresses of its pictures, without what is hidden.
+
+    An archive is told by the name that the service knows it by, never by its place on the server.
+    """
+    names = {str(path): name for name, path in service.settings.archives.items()}
+    archive = str(row["archive"])
+    place = f"/v1/galleries/{gallery.name}/images/{row['image_id']}"
+    shown = {
+        **row,
+        "archive": names.get(archive, archive.rstrip("/").rsplit("/", 1)[-1]),
+        "thumbnail": f"{place}/thumbnail",
+        "picture": f"{place}/picture",
+    }
+    return {column: cell for column, cell in shown.items() if column not in service.settings.hidden}

@@ -1,0 +1,50 @@
+"""Which addresses there are, and which of them need no credentials: all that is not written here is refused."""
+
+from collections.abc import Collection
+
+OPEN = frozenset({"/healthz", "/readyz", "/login", "/login/oidc", "/login/oidc/callback"})
+"""What answers without credentials: whether the service is alive, and the ways to sign in."""
+
+OWN = frozenset({"/logout", "/metrics", "/v1", "/openapi.json"})
+"""Addresses of the service itself beside those under /v1/."""
+
+FILES = ("/assets/", "/static/", "/theme.css", "/favicon.ico", "/pages/")
+"""What pages are made of; how often these are asked for says nothing of a user."""
+
+PAGE_CALLS = (
+    "/config",
+    "/gradio_api/queue/join",
+    "/gradio_api/queue/data",
+    "/gradio_api/heartbeat/",
+    "/gradio_api/cancel",
+    "/gradio_api/reset",
+    "/gradio_api/component_server",
+    "/gradio_api/startup-events",
+    "/gradio_api/theme.css",
+)
+"""What pages call of Gradio. Its uploads, files, proxies, monitoring, histories and named calls are not served."""
+
+
+def is_open(path: str) -> bool:
+    """Tell whether a path needs no credentials."""
+    return path in OPEN
+
+
+def is_files(path: str) -> bool:
+    """Tell whether a path is of a file that pages are made of."""
+    return path.startswith(FILES)
+
+
+def is_page(path: str, pages: Collection[str]) -> bool:
+    """Tell whether a path is a page's, or would be the address of one: a person may have typed it."""
+    return path in pages
+
+
+def is_served(path: str, pages: Collection[str]) -> bool:
+    """Tell whether there is anything at a path for those who have shown who they are."""
+    return (
+        path in OWN
+        or path.startswith(("/v1/", *PAGE_CALLS))
+        or is_files(path)
+        or is_page(path.rstrip("/") or "/", pages)
+    )

@@ -1,0 +1,50 @@
+"""The process: what is put together, and how it begins and ends."""
+
+import logging
+
+import uvicorn
+
+from medsiglip_search.explain.gathering import FileOf
+from medsiglip_search.service.access.authenticating import Access, AccessSettings
+from medsiglip_search.service.access.keys import KeyStore
+from medsiglip_search.service.access.rates import Rates
+from medsiglip_search.service.app import MountPages, create_app
+from medsiglip_search.service.core import Service
+from medsiglip_search.service.logs import log_to_stderr
+from medsiglip_search.service.settings import ServiceSettings
+
+GRACE_S = 20
+"""How long answers that have begun may take when the service ends."""
+
+log = logging.getLogger(__name__)
+
+
+def build(settings: ServiceSettings, access: AccessSettings, file_of: FileOf) -> Service:
+    """Return a service of these settings. Raises AuditUnavailable, Unavailable, ExplainerUnavailable."""
+    failures = Rates(settings.limits.logins_per_minute, settings.limits.logins_per_minute, "failed logins")
+    return Service(settings, Access(access, KeyStore(settings.state), failures=failures), file_of)
+
+
+def run(
+    settings: ServiceSettings, access: AccessSettings, file_of: FileOf, mount_pages: MountPages | None
+) -> None:
+    """Serve until the process is told to end (SIGTERM, Ctrl-C); answers that have begun are finished."""
+    service = build(settings, access, file_of)
+    app = create_app(service, mount_pages)
+    log_to_stderr()
+    config = uvicorn.Config(
+        app,
+        host=settings.host.strip("[]"),
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=10,
+        timeout_graceful_shutdown=GRACE_S,
+        # Behind a proxy on this machine the other end is who asked the proxy.
+        proxy_headers=True,
+        forwarded_allow_ips="127.0.0.1,::1",
+    )
+    log.info("begins", extra={"fields": {"galleries": len(settings.galleries)}})
+    uvicorn.Server(config).run()
+    log.info("ends")

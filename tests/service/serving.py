@@ -1,0 +1,75 @@
+"""A real service on a free port of this machine, for tests that ask it over HTTP or look at its pages."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from indexer.files import ArchiveFiles
+from medsiglip_search.service.access.authenticating import AccessSettings
+from medsiglip_search.service.access.keys import KeyStore
+from medsiglip_search.service.app import create_app
+from medsiglip_search.service.callers import Role
+from medsiglip_search.service.core import Service
+from medsiglip_search.service.running import build
+from medsiglip_search.service.settings import ServiceSettings
+from ui.app import mount_pages
+
+READY_S = 120.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running service. url: without a slash at its end."""
+
+    url: str
+    service: Service
+
+    def client(self, key: str | None = None, **options: Any) -> httpx.Client:
+        """Return a client of its API, with this key if there is one."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60, **options)
+
+    def key(self, name: str, role: Role = "reader", galleries: frozenset[str] | None = None) -> str:
+        """Return a new key."""
+        return KeyStore(self.service.settings.state).add(name, role, galleries)[1]
+
+
+@contextlib.contextmanager
+def serving(
+    galleries: Mapping[str, Path], state: Path, access: AccessSettings = AccessSettings(), **settings: Any
+) -> Iterator[Served]:
+    """Serve galleries in a thread until the block ends; they are loaded when it begins."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(128)
+        port = listener.getsockname()[1]
+        service = build(
+            ServiceSettings(galleries=galleries, state=state, port=port, **settings), access, ArchiveFiles()
+        )
+        config = uvicorn.Config(create_app(service, mount_pages), log_config=None, access_log=False)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            served = Served(f"http://127.0.0.1:{port}", service)
+            _wait_until_ready(served, thread)
+            yield served
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def _wait_until_ready(served: Served, thread: threading.Thread) -> None:
+    for gallery in served.service.galleries.values():
+        assert gallery.loaded.wait(READY_S), gallery.problem
+    transport = httpx.HTTPTransport(retries=5)
+    with httpx.Client(base_url=served.url, transport=transport, timeout=60) as client:
+        assert client.get("/readyz").status_code == 200
+    assert thread.is_alive()

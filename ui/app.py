@@ -1,0 +1,47 @@
+"""The browser pages, added to the service: one Gradio application, a page in each module."""
+
+from collections.abc import Collection
+from pathlib import Path
+from types import ModuleType
+
+import gradio as gr
+from fastapi import FastAPI
+
+from medsiglip_search.service.core import Service
+from ui import search
+
+FILES = Path(__file__).parent / "files"
+
+PAGES: tuple[tuple[str, str, ModuleType], ...] = (("Search", "/", search),)
+"""Name, path and module of each page; the first one is where people come in."""
+
+PATHS = tuple(path for _, path, _ in PAGES)
+
+
+def mount_pages(app: FastAPI, service: Service) -> Collection[str]:
+    """Add the pages to an application, and return their paths."""
+    (_, _, first), *others = PAGES
+    with gr.Blocks(title="medsiglip-search", analytics_enabled=False, fill_width=True) as blocks:
+        first.build(service)
+    for name, path, module in others:
+        with blocks.route(name, path):
+            module.build(service)
+    gr.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
+        # No file leaves the server by Gradio: pictures come from the API, which asks who looks at them.
+        allowed_paths=[],
+        blocked_paths=["/"],
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        # The browser's own fonts: Gradio's default ones come from another site.
+        theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        css_paths=[FILES / "pages.css"],
+    )
+    return PATHS
