@@ -51,7 +51,7 @@ class Course:
             raise Stopped
 
     def when_stopped(self, end: Callable[[float], None]) -> None:
-        """Have `end` called with the seconds there are for it when the work is to end, at once if it is so now."""
+        """Have `end` called with the seconds there are for it when the work is to end: now if it is."""
         with self._lock:
             self._end = end
             if self._is_stopped:

@@ -47,7 +47,7 @@ class EvaluateWork:
             raise InvalidQuery("the same label set is named twice; name each once")
 
     def __call__(self, course: Course) -> dict[str, Any]:
-        """Return the figures that are means over labels, as `evaluate --json` prints them, and their counts."""
+        """Return the figures that are means over labels, as `evaluate --json` prints them, and counts."""
         table = course.folder / TABLE
         names = {str(self.path): self.name, str(table): "the table", str(course.folder): "the job"}
         try:

@@ -1,8 +1,8 @@
 """The process of one index run: the command, tied by its standard input to the service that started it.
 
 The tie is a pipe of which only the service holds the other end: the system closes it when the service ends,
-however that happens. PR_SET_PDEATHSIG would ask for code between fork and exec, which can deadlock in a program
-of many threads, and takes the end of the thread that started the process for that of the service.
+however that happens. PR_SET_PDEATHSIG would ask for code between fork and exec, which can deadlock among
+many threads, and takes the end of the thread that started the process for that of the service.
 """
 
 import os

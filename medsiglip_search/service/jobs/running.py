@@ -23,7 +23,7 @@ WRITING: tuple[Kind, ...] = ("index",)
 CANCEL_S = 60.0
 """How long a cancelled job may take to store what it has."""
 KEEP_EVERY_S = 1.0
-_END_S = 5.0
+END_S = 5.0
 """How long the threads of jobs may take to note what became of them, when their work was ended."""
 
 INTERRUPTED: dict[Kind, str] = {
@@ -127,7 +127,7 @@ class Jobs:
                     self._end(entry, state="interrupted", problem=INTERRUPTED[entry.job.kind])
                 elif entry.job.state == "running" and entry.course is not None:
                     entry.course.stop("interrupted", grace_s)
-            self._changed.wait_for(lambda: not any(self._running()), grace_s + _END_S)
+            self._changed.wait_for(lambda: not any(self._running()), grace_s + END_S)
             for entry in list(self._running()):
                 self._end(entry, state="interrupted", problem=INTERRUPTED[entry.job.kind])
             self._store.close()
@@ -155,16 +155,38 @@ class Jobs:
 
     def _run(self, entry: _Entry, work: Work, course: Course) -> None:
         """Do the work of a job, in a thread of its own."""
-        outcome = _outcome(entry.job, work, course)
+        outcome = self._outcome(entry.job, work, course)
         with self._changed:
             if entry.job.state == "running":  # else `close` could not wait for it
-                if outcome["state"] == "done":
-                    outcome["files"] = self._store.made(entry.job.id)
-                else:
+                if outcome["state"] != "done":
                     self._store.empty(entry.job.id)
                 self._end(entry, **outcome)
             self._begin_next()
             self._changed.notify_all()
+
+    def _outcome(self, job: Job, work: Work, course: Course) -> dict[str, Any]:
+        """Do the work, and return what the job becomes by it."""
+        try:
+            summary = work(course)
+            return {"state": "done", "summary": summary, "files": self._store.made(job.id)}
+        except Stopped as stopped:
+            problem = INTERRUPTED[job.kind] if course.stopped_as == "interrupted" else ""
+            return {"state": course.stopped_as, "summary": stopped.summary, "problem": problem}
+        except ServiceError as error:
+            problem = str(error)
+        except MedSiglipSearchError as error:
+            problem = told(str(error), {})
+        except OSError as error:
+            problem = (
+                f"it could not go on: {(error.strerror or 'unknown error').lower()}; tell an administrator"
+            )
+        except Exception as error:
+            # Its message may quote a file or a request.
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{Path(where.filename).name}:{where.lineno}"
+            log.error("%s job %s failed: %s at %s", job.kind, job.id, type(error).__name__, place)
+            problem = f"it failed ({type(error).__name__}); start it again, or tell an administrator"
+        return {"state": "failed", "problem": problem}
 
     def _hear(self, entry: _Entry, progress: Progress) -> None:
         with self._changed:
@@ -197,30 +219,6 @@ class Jobs:
             if job.ended is not None and job.ended < last:
                 del self._entries[job.id]
                 self._store.remove(job.id)
-
-
-def _outcome(job: Job, work: Work, course: Course) -> dict[str, Any]:
-    """Do the work, and return what the job becomes by it."""
-    try:
-        return {"state": "done", "summary": work(course)}
-    except Stopped as stopped:
-        problem = INTERRUPTED[job.kind] if course.stopped_as == "interrupted" else ""
-        return {"state": course.stopped_as, "summary": stopped.summary, "problem": problem}
-    except ServiceError as error:
-        problem = str(error)
-    except MedSiglipSearchError as error:
-        problem = told(str(error), {})
-    except OSError as error:
-        problem = f"it could not go on: {(error.strerror or 'unknown error').lower()}; tell an administrator"
-    except Exception as error:
-        # Its message may quote a file or a request.
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(where.filename).name}:{where.lineno}"
-        log.error("%s job %s failed: %s at %s", job.kind, job.id, type(error).__name__, place)
-        problem = (
-            f"it failed ({type(error).__name__}); start it again, and tell an administrator if it fails again"
-        )
-    return {"state": "failed", "problem": problem}
 
 
 def _now() -> str:

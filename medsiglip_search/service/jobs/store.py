@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -119,9 +119,10 @@ class JobStore:
         """Remove all that a job has made, but for its record."""
         folder = self.folder_of(job_id)
         shutil.rmtree(folder / FILES, ignore_errors=True)
-        for path in folder.iterdir():
-            if path.is_file() and path.name != RECORD:
-                path.unlink(missing_ok=True)
+        with suppress(OSError):
+            for path in folder.iterdir():
+                if path.name != RECORD:
+                    path.unlink()
 
     def remove(self, job_id: str) -> None:
         """Remove a job with all that it made."""

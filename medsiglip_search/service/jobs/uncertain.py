@@ -14,7 +14,7 @@ MOST = 50
 class Uncertain:
     """Of each label the few images, or groups of images, on which it was nearest to be decided otherwise.
 
-    A finding is as near as its probability is to its threshold. Of exclusive labels only the likeliest of each
+    A finding is as near as its probability is to its threshold. Of exclusive labels only the likeliest of an
     image counts, and is as near as its probability is to that of the second.
     """
 
