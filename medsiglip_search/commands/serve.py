@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def serve_command(file_of: "Callable[[], FileOf]", pages: "Callable[[], MountPages]") -> Serve:
-    """Return the command. file_of: makes what opens the files of archives; pages: what adds the browser pages."""
+    """Return the command. file_of: makes what opens archives' files; pages: what adds the browser pages."""
 
     def serve(
         state: State,
@@ -79,7 +79,8 @@ def serve_command(file_of: "Callable[[], FileOf]", pages: "Callable[[], MountPag
                 envvar="MEDSIGLIP_EXPLAINER",
                 show_envvar=True,
                 metavar="NAME|FOLDER|URL",
-                help="What explains: evidence, demo, medgemma, a folder, a hub id, or a server's URL. [default: evidence]",
+                help="What explains: evidence (the default), demo, medgemma, a folder, a hub id, or a "
+                "server's URL.",
             ),
         ] = None,
         allow_upload: Annotated[
@@ -108,8 +109,8 @@ def serve_command(file_of: "Callable[[], FileOf]", pages: "Callable[[], MountPag
     ) -> None:
         """Serve the browser pages and the REST API.
 
-        On this machine alone everybody who reaches it may do all. Elsewhere it asks for keys (`keys add`) or logins
-        at an OpenID Connect provider, and every look at an image is written into the audit.
+        On this machine alone everybody who reaches it may do all. Elsewhere it asks for keys (`keys add`) or
+        logins at an OpenID Connect provider. Every look at an image is written into the audit.
         """
         from medsiglip_search.explain.opening import Access as ExplainerAccess
         from medsiglip_search.service.access.authenticating import AccessSettings, is_loopback, require_access
@@ -155,7 +156,8 @@ def named(places: Sequence[str], others: "dict[str, Path]") -> dict[str, Path]:
             name, path = Path(place).resolve().name, place
         if not _NAME.fullmatch(name):
             raise InvalidQuery(
-                f"{name!r}: no name that can stand in an address; name the gallery by letters and digits: own=FOLDER"
+                f"{name!r}: no name that can stand in an address; name the gallery by letters and digits: "
+                "own=FOLDER"
             )
         if name in found:
             raise InvalidQuery(f"{name}: two galleries have this name; give another: own={path}")

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
 
 from medsiglip_search import __version__
 from medsiglip_search.errors import (
@@ -25,13 +26,15 @@ from medsiglip_search.service.core import Service
 from medsiglip_search.service.gate import Gate
 from medsiglip_search.service.routes import access, galleries, health, images, searches
 
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
 MountPages = Callable[[FastAPI, Service], Collection[str]]
 """Adds the browser pages to an application and returns their paths."""
 
 DESCRIPTION = (
-    "Search, label and explain archives of medical images. Research software, not a medical device. Every request "
-    "needs a key (`Authorization: Bearer msk_...`), unless the service is open to its own machine alone. Errors are "
-    "problem documents (RFC 9457); their `request_id` is in the service's log."
+    "Search, label and explain archives of medical images. Research software, not a medical device. Every "
+    "request needs a key (`Authorization: Bearer msk_...`), unless the service is open to its own machine alone. "
+    "Errors are problem documents (RFC 9457); their `request_id` is in the service's log."
 )
 
 
@@ -58,6 +61,7 @@ def create_app(service: Service, mount_pages: MountPages | None = None) -> FastA
     app.state.service = service
     for routes in (access, health, galleries, searches, images):
         app.include_router(routes.router)
+    app.add_api_route("/v1/{rest:path}", _nothing_here, methods=METHODS, include_in_schema=False)
     for kind in (MedSiglipSearchError, OSError):
         app.add_exception_handler(kind, _answer)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
@@ -65,6 +69,12 @@ def create_app(service: Service, mount_pages: MountPages | None = None) -> FastA
     pages = mount_pages(app, service) if mount_pages is not None else ()
     app.add_middleware(Gate, service=service, pages=frozenset(pages))
     return app
+
+
+def _nothing_here(request: Request) -> None:
+    """Say that there is nothing at an address of the API; the pages, which come after it, know it no better."""
+    kinds = (route.matches(request.scope)[0] for route in request.app.router.routes)
+    raise HTTPException(405 if Match.PARTIAL in kinds else 404)
 
 
 def _answer(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""What a user asks with, kept between two requests: uploads, questions, and the links to them. All frozen values."""
+"""What a user asks with, kept between two requests: uploads, questions, links to them. All frozen values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -7,8 +7,8 @@ from typing import Literal, get_args
 from medsiglip_search.errors import Forbidden
 
 Role = Literal["reader", "labeller", "admin"]
-"""reader: searches, looks, explains. labeller: also labels, reviews and exports. admin: also indexes and deletes,
-and sees everybody's jobs. Each may do what those before it may."""
+"""reader: searches, looks, explains. labeller: also labels, reviews and exports. admin: also indexes and
+deletes, and sees everybody's jobs. Each may do what those before it may."""
 
 ROLES: tuple[Role, ...] = get_args(Role)
 
@@ -18,7 +18,7 @@ class Principal:
     """A person or a program that has shown who it is.
 
     name: as the audit calls it. galleries: the names of those it may use; None for all.
-    credential: what it has shown, without its secret: "key 3f9a", "oidc", "none" on a service open to this machine.
+    credential: what it has shown, without its secret: "key 3f9a", "oidc"; "none" where nothing is asked for.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A principal, within one request. address: of the other end. request_id: as logs and problems tell it."""
+    """A principal in one request. address: of the other end. request_id: as logs and problems tell it."""
 
     principal: Principal
     address: str

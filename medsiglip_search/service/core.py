@@ -14,12 +14,13 @@ from medsiglip_search.images.guard import Guard
 from medsiglip_search.service.access.authenticating import Access
 from medsiglip_search.service.access.hosts import is_loopback
 from medsiglip_search.service.access.rates import Rates
+from medsiglip_search.service.asking import Link, Upload
 from medsiglip_search.service.audit import AuditLog
 from medsiglip_search.service.callers import Caller
+from medsiglip_search.service.classifying import Classifiers
 from medsiglip_search.service.explaining import Explaining
 from medsiglip_search.service.galleries import Galleries, OpenGallery
 from medsiglip_search.service.jobs.running import Jobs
-from medsiglip_search.service.asking import Link, Upload
 from medsiglip_search.service.kept import Kept
 from medsiglip_search.service.metrics import Metrics
 from medsiglip_search.service.settings import ServiceSettings
@@ -46,6 +47,7 @@ class Service:
         self.metrics = Metrics()
         self.audit = AuditLog(settings.state)
         self.galleries = Galleries(settings.galleries, settings.device, self.metrics.batch.observe)
+        self.classifiers = Classifiers()
         self.guard = Guard(GUARD_WORKERS)
         self.rates = Rates(limits.requests_per_minute, limits.burst)
         self.uploads: Kept[Upload] = Kept(
@@ -91,7 +93,7 @@ class Service:
         return self.galleries[name]
 
     def digest(self, texts: Iterable[str]) -> str:
-        """Return by what the audit knows what was asked: the same for the same words, and of no use elsewhere."""
+        """Return by what the audit knows what was asked: the same for the same words, of no use elsewhere."""
         return hmac.new(self._digest_key, "\0".join(texts).encode(), hashlib.sha256).hexdigest()[:16]
 
 

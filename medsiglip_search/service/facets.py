@@ -1,4 +1,4 @@
-"""How the images of a gallery spread over the values of its columns, for filters that tell how much they leave."""
+"""How the images of a gallery spread over the values of columns, for filters that tell what they leave."""
 
 import threading
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Facet:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Coded:
-    """A column: its values, and for each image, in the order of their ids, the place of its own among them."""
+    """A column: its values, and for each image, in the order of ids, the place of its own among them."""
 
     values: tuple[Value, ...]
     codes: np.ndarray

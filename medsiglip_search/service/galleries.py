@@ -1,4 +1,4 @@
-"""The galleries of a service: loaded beside its first requests, kept at their newest version, asked in batches."""
+"""The galleries of a service: loaded beside its first requests, kept at their newest version."""
 
 import logging
 import threading
@@ -68,7 +68,7 @@ class OpenGallery:
         return self._view
 
     def search(self, query: Query) -> Result:
-        """Return the answer to `query`, together with whatever else is asked now. Raises as `Searcher.search`."""
+        """Return the answer to `query`, found together with what else is asked now. Raises as `Searcher`."""
         self.view  # noqa: B018 - says why it cannot be asked
         return self._joiner.ask(query)
 

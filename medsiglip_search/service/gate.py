@@ -1,4 +1,4 @@
-"""What every request passes before anything looks at it: host, origin, size, who it is, how often they come."""
+"""What every request passes before anything looks at it: host, origin, size, who it is, how often."""
 
 import asyncio
 import base64

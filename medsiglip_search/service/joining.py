@@ -1,4 +1,4 @@
-"""Queries that wait at the same time are answered in one batch: embedding and scanning cost little more for many."""
+"""Queries that wait at the same time are answered in one batch, which costs little more than one of them."""
 
 import queue
 import threading

@@ -22,7 +22,7 @@ class _Entry(Generic[T]):
 
 
 class Kept(Generic[T]):
-    """Values under tokens that nobody can guess, each for the user who left it there. For any number of threads.
+    """Values under tokens that nobody can guess, each for the user who left it. For any number of threads.
 
     most, most_bytes: for each owner; the oldest make room. most_in_all: of everybody's.
     """

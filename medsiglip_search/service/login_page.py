@@ -9,7 +9,7 @@ from medsiglip_search.service.access.authenticating import Access
 
 
 def page(access: Access, problem: str = "", next_place: str = "/") -> bytes:
-    """Return the page as HTML. problem: why the last try did not do. next_place: where to go then, on this site."""
+    """Return the page as HTML. problem: why the last try did not do. next_place: where to go then."""
     settings = access.settings
     return (
         _template()
@@ -19,7 +19,7 @@ def page(access: Access, problem: str = "", next_place: str = "/") -> bytes:
 
 
 def place_here(place: str) -> str:
-    """Return a place to go to if it is on this site, else the first page: a form can be made to say anything."""
+    """Return a place to go to if it is on this site, else the first page: a form can say anything."""
     is_here = place.startswith("/") and not place.startswith(("//", "/\\")) and place.isprintable()
     return place if is_here else "/"
 

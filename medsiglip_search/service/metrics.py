@@ -1,4 +1,4 @@
-"""What the service counts, for Prometheus: numbers by route, kind and gallery's name, never by what was asked."""
+"""What the service counts, for Prometheus: by route, kind and gallery's name, never by what was asked."""
 
 from collections.abc import Sequence
 

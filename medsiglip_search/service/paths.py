@@ -1,4 +1,4 @@
-"""Which addresses there are, and which of them need no credentials: all that is not written here is refused."""
+"""Which addresses there are, and which need no credentials: all that is not written here is refused."""
 
 from collections.abc import Collection
 
@@ -22,7 +22,7 @@ PAGE_CALLS = (
     "/gradio_api/startup-events",
     "/gradio_api/theme.css",
 )
-"""What pages call of Gradio. Its uploads, files, proxies, monitoring, histories and named calls are not served."""
+"""What pages call of Gradio. Its uploads, files, proxies, monitoring, histories, named calls are not served."""
 
 
 def is_open(path: str) -> bool:

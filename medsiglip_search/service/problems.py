@@ -88,8 +88,8 @@ _UNKNOWN = Problem(
 def problem_of(error: BaseException, sent: Iterable[str] = (), known: Iterable[str] = ()) -> Problem:
     """Return what is answered for an error.
 
-    sent: all text that came with the request; none of its words stays in the problem, but for those in `known`,
-    such as the names of columns.
+    sent: all text that came with the request; none of its words stays in the problem, but for those in
+    `known`, such as the names of columns.
     """
     for own, problem in _OWN_WORDS.items():
         if isinstance(error, own):

@@ -10,7 +10,6 @@ from medsiglip_search.errors import InvalidQuery
 from medsiglip_search.service.access.oidc import OidcSettings
 from medsiglip_search.service.settings import ServiceLimits
 
-
 _OWN = ServiceLimits()
 
 
@@ -19,7 +18,7 @@ class _Table(BaseModel):
 
 
 class OidcTable(_Table):
-    """The table [oidc]; see `OidcSettings`. client_secret_file: holds the secret, which stays out of this file."""
+    """The table [oidc]; see `OidcSettings`. client_secret_file: holds the secret, which is not in this file."""
 
     issuer: str
     client_id: str

@@ -1,4 +1,4 @@
-"""One open service of the synthetic archive for all tests that only ask it, and a browser to look at its pages."""
+"""One open service of the synthetic archive for all tests that only ask it, and a browser to look at it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,9 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from serving import Served, serving
 
+from medsiglip_search.service.access.authenticating import AccessSettings
+
+HIDDEN = frozenset({"uri"})
 CHROMIUM = "/usr/bin/chromium"
 ARTEFACTS = Path(__file__).parents[2] / "test-artefacts"
 
@@ -16,6 +19,15 @@ def served(demo_gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     state = tmp_path_factory.mktemp("service") / "state"
     archives = {"scans": str(demo_gallery.parent / "archive")}
     with serving({"demo": demo_gallery}, state, archives=archives, explainer="demo") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def guarded(demo_gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service that asks for keys; it has the same gallery under two names."""
+    state = tmp_path_factory.mktemp("guarded") / "state"
+    galleries = {"demo": demo_gallery, "other": demo_gallery}
+    with serving(galleries, state, AccessSettings(keys=True), archives={}, hidden=HIDDEN) as running:
         yield running
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 
 from indexer.files import ArchiveFiles
 from medsiglip_search.service.access.authenticating import AccessSettings
@@ -22,6 +23,7 @@ from medsiglip_search.service.settings import ServiceSettings
 from ui.app import mount_pages
 
 READY_S = 120.0
+OPEN = AccessSettings()
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Served:
 
     url: str
     service: Service
+    app: FastAPI
 
     def client(self, key: str | None = None, **options: Any) -> httpx.Client:
         """Return a client of its API, with this key if there is one."""
@@ -38,12 +41,12 @@ class Served:
 
     def key(self, name: str, role: Role = "reader", galleries: frozenset[str] | None = None) -> str:
         """Return a new key."""
-        return KeyStore(self.service.settings.state).add(name, role, galleries)[1]
+        return KeyStore(self.service.settings.state).add(name, role, galleries, expires=None)[1]
 
 
 @contextlib.contextmanager
 def serving(
-    galleries: Mapping[str, Path], state: Path, access: AccessSettings = AccessSettings(), **settings: Any
+    galleries: Mapping[str, Path], state: Path, access: AccessSettings = OPEN, **settings: Any
 ) -> Iterator[Served]:
     """Serve galleries in a thread until the block ends; they are loaded when it begins."""
     with socket.socket() as listener:
@@ -53,12 +56,13 @@ def serving(
         service = build(
             ServiceSettings(galleries=galleries, state=state, port=port, **settings), access, ArchiveFiles()
         )
-        config = uvicorn.Config(create_app(service, mount_pages), log_config=None, access_log=False)
+        app = create_app(service, mount_pages)
+        config = uvicorn.Config(app, log_config=None, access_log=False)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            served = Served(f"http://127.0.0.1:{port}", service)
+            served = Served(f"http://127.0.0.1:{port}", service, app)
             _wait_until_ready(served, thread)
             yield served
         finally:

@@ -29,7 +29,7 @@ def galleries(service: Service, caller: Caller) -> list[GalleryState]:
 
 
 def contents(service: Service, caller: Caller, name: str) -> dict[str, Any]:
-    """Return what a gallery holds and how it was made, as `inspect --json` does, without places on the server."""
+    """Return what a gallery holds and how it was made, as `inspect --json`, without places on the server."""
     told = wire.gallery_json(service.gallery(caller, name).view.gallery)
     told["columns"] = [column for column in told["columns"] if column not in service.settings.hidden]
     if told["last_run"] is not None:

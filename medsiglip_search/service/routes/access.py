@@ -123,7 +123,8 @@ def _address(request: Request) -> str:
 
 
 def _set_cookie(answer: Response, service: Service, name: str, value: str, seconds: int | None) -> None:
-    # Lax: the provider of logins sends the browser here from another site. What changes anything asks for the origin.
+    # Lax: the provider of logins sends the browser here from another site. The gate asks for the origin of
+    # whatever changes something.
     answer.set_cookie(
         name, value, max_age=seconds, httponly=True, samesite="lax", secure=service.settings.is_secure
     )

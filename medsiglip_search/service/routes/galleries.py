@@ -15,7 +15,7 @@ router = APIRouter(prefix="/v1/galleries", tags=["galleries"], dependencies=[Dep
 
 
 class GalleryState(BaseModel):
-    """name: in addresses. ready: whether it can be asked. problem: why it cannot, or is at an older version."""
+    """name: in addresses. ready: whether it can be asked. problem: why it cannot, or is at an old version."""
 
     name: str
     ready: bool
@@ -27,7 +27,7 @@ class FacetsRequest(Body):
     """columns: to be counted; by default those that most archives have, and those of labels."""
 
     where: str | None = Field(None, max_length=20_000)
-    filters: dict[str, list[str | int | float | bool | None]] = {}
+    filters: dict[str, list[str | int | float | bool | None]] = Field({})
     columns: list[str] | None = None
 
 
@@ -62,7 +62,7 @@ def list_rejected(
     start: int = Query(0, ge=0),
     count: int = Query(100, ge=1, le=1000),
 ) -> list[dict[str, Any]]:
-    """List files and frames without an embedding, and why. Needs the role admin: file names can name people."""
+    """List files and frames without an embedding, and why. Needs the role admin: names of files can tell."""
     return holdings.rejected(service, caller, gallery, reason, start, count)
 
 
