@@ -138,6 +138,7 @@ BAD_TOKENS: dict[str, dict[str, Any]] = {
     "another nonce": {"claims": changed(nonce="another")},
     "no nonce": {"claims": without("nonce")},
     "another audience": {"claims": changed(aud="another")},
+    "another audience, but issued to this client": {"claims": changed(aud="another", azp=CLIENT_ID)},
     "no audience": {"claims": without("aud")},
     "an audience beside this one, and no azp": {"claims": changed(aud=[CLIENT_ID, "another"])},
     "issued to another": {"claims": changed(azp="another")},
@@ -179,6 +180,23 @@ def test_a_token_that_is_not_for_this_login_is_refused(
     with pytest.raises(Unauthenticated) as refused:
         asyncio.run(log_in(login))
     assert "anna" not in str(refused.value)
+
+
+def test_the_log_tells_why_a_token_was_refused_and_not_whose_it_is(
+    settings: OidcSettings, manner: Manner, caplog: pytest.LogCaptureFixture
+) -> None:
+    manner.claims = changed(aud="another")
+    with pytest.raises(Unauthenticated):
+        asyncio.run(log_in(OidcLogin(settings)))
+    (record,) = caplog.records
+    assert record.__dict__["fields"] == {"why": "invalid_claim", "claim": "aud"}
+    manner.claims = changed(exp=NOW - 3600)
+    caplog.clear()
+    with pytest.raises(Unauthenticated):
+        asyncio.run(log_in(OidcLogin(settings)))
+    (record,) = caplog.records
+    assert record.__dict__["fields"] == {"why": "expired_token", "claim": "exp"}
+    assert "anna" not in repr(record.__dict__)
 
 
 def test_the_same_login_is_taken_when_its_clock_is_off_by_less_than_a_minute(
@@ -281,6 +299,15 @@ def test_a_part_that_is_not_at_the_issuers_address_is_never_asked(
         asyncio.run(log_in(OidcLogin(settings)))
 
 
+def test_certificates_that_cannot_be_read_are_told_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_text("none")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with pytest.raises(InvalidQuery, match="SSL_CERT_FILE"):
+        OidcLogin(settings_for("https://login.example.org"))
+
+
 def test_a_provider_that_calls_itself_another_is_not_used(settings: OidcSettings, manner: Manner) -> None:
     manner.discovery = {"issuer": "https://login.example.org"}
     with pytest.raises(Unavailable, match="calls itself another issuer"):
@@ -301,7 +328,7 @@ def test_a_provider_that_cannot_be_reached_says_so_and_is_asked_again(manner: Ma
         (200, b"no JSON", Unavailable),
         (200, b"[" * 100_000, Unavailable),
         (200, b"[]", Unavailable),
-        (200, b" " * (1024 * 1024 + 1), Unavailable),
+        (200, b'{"a": "' + b"a" * (1024 * 1024) + b'"}', Unavailable),
         (500, b"{}", Unavailable),
         (302, b"{}", Unavailable),
         (401, b'{"error": "invalid_client"}', Unauthenticated),

@@ -138,8 +138,6 @@ class KeyStore:
         with self._lock:
             try:
                 if self._state is None or _state_of(os.stat(self._path)) != self._state:
-                    # Forgotten first: after a file that cannot be read, no key of the one before holds.
-                    self._state, self._keys = None, {}
                     with self._path.open("rb") as file:
                         state = _state_of(os.fstat(file.fileno()))
                         found = _FILE.validate_json(file.read())

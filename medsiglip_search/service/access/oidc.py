@@ -1,6 +1,7 @@
 """Logins at an OpenID Connect provider: authorization code flow with PKCE, and whom the ID token names."""
 
 import hmac
+import logging
 import secrets
 import threading
 import time
@@ -25,6 +26,8 @@ LEEWAY_S = 60
 """By which the provider's clock may be off."""
 
 MOST_NAME_CHARACTERS = 200
+
+log = logging.getLogger(__name__)
 
 _SIGNATURES = JWSRegistry(algorithms=ALGORITHMS, strict_check_header=False)
 
@@ -161,6 +164,8 @@ class OidcLogin:
             )
             claims.validate(leeway=LEEWAY_S)
         except (JoseError, ValueError, TypeError, LookupError) as error:
+            why = {"why": getattr(error, "error", "malformed"), "claim": getattr(error, "claim", None)}
+            log.warning("an ID token is not valid", extra={"fields": why})
             raise Unauthenticated(
                 "the provider's ID token is not valid for this login; log in again"
             ) from error

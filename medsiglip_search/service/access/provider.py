@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import logging
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ MOST_BYTES = 1024 * 1024
 TIMEOUT_S = 10.0
 FRESH_S = 3600.0
 """How long what the provider said of itself is taken to hold; keys that it withdrew are gone by then."""
+
+log = logging.getLogger(__name__)
 
 _FORM = "application/x-www-form-urlencoded"
 _DISCOVERY = "/.well-known/openid-configuration"
@@ -67,9 +71,13 @@ class Provider:
         client_secret: str | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Take whose logins they are. Raises InvalidQuery where the certificates to trust cannot be read."""
         self._issuer = issuer
         self._client_id, self._client_secret = client_id, client_secret
         self._clock = clock
+        # A proxy of the environment is no way to this machine.
+        self._trust_env = not is_loopback(httpx.URL(issuer).host)
+        self._tls = _tls(issuer, self._trust_env)
         self._endpoints: tuple[float, Endpoints] | None = None  # with when they were read
         self._keys: tuple[float, KeySet] | None = None
 
@@ -147,6 +155,8 @@ class Provider:
         if isinstance(document, dict):
             return document
         if method == "POST" and status in (httpx.codes.BAD_REQUEST, httpx.codes.UNAUTHORIZED):
+            # A login that was tampered with, or a client_secret that is not that of the registration.
+            log.warning("the provider gave no token for a code", extra={"fields": {"status": status}})
             raise Unauthenticated("the provider of logins refused this login; log in again")
         raise Unavailable(_says(f"answered with status {status} and nothing that can be used"))
 
@@ -154,13 +164,15 @@ class Provider:
         self, method: str, url: str, headers: Mapping[str, str] | None, body: str | None
     ) -> tuple[int, bytes]:
         """Return the status and the body of an answer."""
-        # A proxy of the environment is no way to this machine.
-        trust_env = not is_loopback(httpx.URL(url).host)
         # No answer is unpacked: a few kilobytes could become gigabytes.
         own = {"Accept": "application/json", "Accept-Encoding": "identity"}
         async with (
             httpx.AsyncClient(
-                headers=own, timeout=TIMEOUT_S, follow_redirects=False, trust_env=trust_env
+                headers=own,
+                timeout=TIMEOUT_S,
+                follow_redirects=False,
+                verify=self._tls,
+                trust_env=self._trust_env,
             ) as client,
             client.stream(method, url, headers=headers, content=body) as response,
         ):
@@ -175,6 +187,19 @@ class Provider:
 def _origin(url: str) -> tuple[str, str, int | None]:
     parsed = httpx.URL(url)
     return parsed.scheme, parsed.host, parsed.port
+
+
+def _tls(issuer: str, trust_env: bool) -> ssl.SSLContext:
+    """Return which certificates are trusted; made once, as it takes long. Raises InvalidQuery."""
+    if httpx.URL(issuer).scheme == "http":
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # none: nothing is asked by HTTPS
+    try:
+        return httpx.create_ssl_context(trust_env=trust_env)
+    except OSError as error:
+        raise InvalidQuery(
+            "OpenID Connect: the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read; "
+            "correct that"
+        ) from error
 
 
 def _says(what: str) -> str:
