@@ -24,7 +24,9 @@ from medsiglip_search.errors import (
     TooManyRequests,
     Unauthenticated,
 )
-from medsiglip_search.service.audit import AuditLog, Event, records, verify
+from medsiglip_search.service.audit import AuditLog, Event, chain, head, records, verify
+from medsiglip_search.service.audit.chain import End
+from medsiglip_search.service.audit.record import text_of
 from medsiglip_search.service.callers import Caller, Principal, anonymous_caller
 
 MIA = Caller(Principal("mia", "labeller", credential="key 3f9a"), address="10.0.0.7", request_id="r-1")
@@ -180,7 +182,7 @@ def test_one_byte_changed_anywhere_in_the_head_is_found(tmp_path: Path) -> None:
     write_some(tmp_path, 12)
     content = (tmp_path / HEAD).read_bytes()
     for place in range(len(content)):
-        for byte in {content[place] ^ 1, content[place] ^ 0x20, ord("0")} - {content[place]}:
+        for byte in {content[place] ^ 1, content[place] ^ 0x20, ord("0"), ord("\t")} - {content[place]}:
             (tmp_path / HEAD).write_bytes(content[:place] + bytes([byte]) + content[place + 1 :])
             assert verify(tmp_path).problems, f"byte {place} to {byte}"
 
@@ -242,6 +244,32 @@ def test_a_file_taken_away_is_found(tmp_path: Path, name: str) -> None:
     with pytest.raises(AuditUnavailable):
         AuditLog(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [HEAD if name == LOG else LOG]
+
+
+def test_a_record_whose_hash_fits_but_not_its_number_is_found(tmp_path: Path) -> None:
+    write_some(tmp_path)
+    end = head.read(tmp_path)
+    line, _ = chain.add(End(end.seq + 1, end.hash, end.size), text_of(looked_at(4)))
+    with (tmp_path / LOG).open("ab") as log:
+        log.write(line)
+    assert verify(tmp_path).problems == ("record 4 is not in its place: another one stands there",)
+
+
+def test_a_line_that_fits_but_is_no_record_is_found(tmp_path: Path) -> None:
+    write_some(tmp_path)
+    line, _ = chain.add(head.read(tmp_path), '"time":4')
+    with (tmp_path / LOG).open("ab") as log:
+        log.write(line)
+    assert verify(tmp_path).problems == ("record 4 is none of the audit's",)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"seq": null, "hash": "", "size": 0}', "[" * 100_000])
+def test_a_head_of_anything_else_is_found(tmp_path: Path, content: str) -> None:
+    write_some(tmp_path)
+    (tmp_path / HEAD).write_text(content.ljust(159) + "\n")
+    assert verify(tmp_path).problems == (f"{HEAD} was changed",)
+    with pytest.raises(AuditUnavailable, match=f"{HEAD} was changed"):
+        AuditLog(tmp_path)
 
 
 def test_a_head_of_long_ago_is_found(tmp_path: Path) -> None:
@@ -314,6 +342,25 @@ def test_a_kill_while_a_cut_line_is_replaced_is_no_damage(tmp_path: Path, rest: 
         assert (verification.problems, verification.unfinished_bytes) == ((), 0)
         assert {record.action for record in list(records(now))[3:]} == {"mended"}
         shutil.rmtree(now)
+
+
+def test_what_another_process_left_when_it_was_killed_is_mended_by_one_that_lives(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path)
+    log.record(looked_at(1))
+    with (tmp_path / LOG).open("ab") as other:
+        other.write(b'{"seq":2')
+    log.record(looked_at(3))
+    require_whole(tmp_path, 3)
+    assert [record.action for record in records(tmp_path)] == ["thumbnail", "mended", "thumbnail"]
+
+
+def test_a_log_that_was_copied_back_is_gone_on_with(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path)
+    log.record(looked_at(1))
+    shutil.copy(tmp_path / LOG, tmp_path / "copy")
+    (tmp_path / "copy").replace(tmp_path / LOG)
+    log.record(looked_at(2))
+    require_whole(tmp_path, 2)
 
 
 def test_a_kill_before_the_first_record_is_no_damage(tmp_path: Path) -> None:

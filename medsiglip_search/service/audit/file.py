@@ -63,8 +63,6 @@ class LogFile:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def _opened(self) -> int:
-        if self._descriptor is not None and not self._is_in_place(self._descriptor):
-            self.close()
         if self._descriptor is None:
             flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
             # A log is begun only where there never was one: else it is one that was taken away.
