@@ -92,6 +92,7 @@ class Query:
     Parts are averaged by weight. A study, and `images` if `as_case` says that they are the pictures of one
     case, is not: each of its pictures looks for its own best match in every study of the gallery.
     without: what must not be there. negation: whether to take out of texts what they negate themselves.
+    unlike: images of the gallery that hits are not to be like; they are no hits themselves.
     where: which images may be hits.
     group_by: what a hit stands for, by its best image; a study where a case is asked about, else an image.
     other_patients: whether images of the patient asked about are left out; by default where the gallery has
@@ -106,6 +107,7 @@ class Query:
     study: str | None = None
     parts: Sequence[Part] = ()
     without: Sequence[str] = ()
+    unlike: Sequence[int] = ()
     negation: bool = True
     as_case: bool = False
     where: Where | None = None
@@ -139,7 +141,10 @@ class Query:
                 raise InvalidQuery(f"a part is {_type(part)}; give Text, Image, Like or Study")
         for absent in self.without:
             _check_text(absent)
-        if not self.all_parts() and not self.without:
+        for image_id in self.unlike:
+            if _whole(image_id, "an image id") in self.like:
+                raise InvalidQuery(f"image {image_id} is in like and in unlike; leave it out of one of them")
+        if not self.all_parts() and not self.without and not self.unlike:
             raise InvalidQuery("nothing to look for; give a text, an image, or the id of a stored image")
 
     def all_parts(self) -> list[Part]:
@@ -153,7 +158,13 @@ class Query:
         ]
 
 
-_LISTS = {"images": '"case.dcm"', "like": "181", "parts": 'Text("effusion")', "without": '"effusion"'}
+_LISTS = {
+    "images": '"case.dcm"',
+    "like": "181",
+    "parts": 'Text("effusion")',
+    "without": '"effusion"',
+    "unlike": "181",
+}
 """The fields of a query that are lists, and what may stand in each."""
 
 

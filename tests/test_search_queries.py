@@ -91,6 +91,54 @@ def test_a_query_of_what_is_absent_alone_asks_for_pictures_of_its_modality(searc
     assert uris(searcher.search(without=["0 0 1"]))[:2] == ["c2", "c"]
 
 
+def test_hits_are_not_like_an_image_that_they_are_not_to_be_like(searcher):
+    plain, unlike_b = searcher.search("1 0.6 0"), searcher.search("1 0.6 0", unlike=[3])
+    assert uris(plain)[:3] == ["ab", "a", "b"]
+    assert uris(unlike_b)[:2] == ["a", "ab"]
+    assert "b" not in uris(unlike_b)
+    assert unlike_b.notes == ()
+    # As the same embedding, named as a text that must not be there.
+    without_b = {hit.instance.uri: hit.score for hit in searcher.search("1 0.6 0", without=["0 1 0"])}
+    assert {hit.instance.uri: hit.score for hit in unlike_b} == pytest.approx(
+        {uri: score for uri, score in without_b.items() if uri != "b"}, abs=1e-3
+    )
+
+
+def test_what_is_like_no_image_of_a_kind_is_asked_for_by_that_image_alone(searcher):
+    result = searcher.search(unlike=[3])
+    assert uris(result)[0] == "a"
+    assert result.matches
+
+
+def test_an_image_that_hits_are_not_to_be_like_leaves_its_patient_in(tmp_path):
+    instances = [instance(name, patient="1") for name in "abc"]
+    gallery = gallery_of(tmp_path / "g", [[1, 0, 0], [1, 1, 0], [0, 1, 0]], instances)
+    searcher = Searcher(gallery, ByHand(), open_index(gallery))
+    assert sorted(uris(searcher.search("1 1 0", unlike=[3]))) == ["a", "b"]
+    assert uris(searcher.search("1 1 0", like=[1], unlike=[3])) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ({"like": [1], "unlike": [1]}, "image 1 is in like and in unlike; leave it out of one of them"),
+        ({"text": "1 0 0", "unlike": [99]}, "99"),
+        ({"text": "1 0 0", "unlike": ["a"]}, "an image id is 'a'; give a whole number"),
+        ({"text": "1 0 0", "unlike": 3}, r"unlike is of type int; give a list, such as unlike=\[181\]"),
+    ],
+)
+def test_images_that_hits_cannot_be_unlike_are_refused(searcher, query, problem):
+    with pytest.raises(InvalidQuery, match=problem):
+        searcher.search(**query)
+
+
+def test_a_cursor_is_of_one_list_of_unlike_images(searcher):
+    cursor = searcher.search("1 0 0", unlike=[3, 4], top_k=1).cursor
+    assert len(searcher.search("1 0 0", unlike=[4, 3], top_k=1, cursor=cursor)) == 1
+    with pytest.raises(InvalidQuery, match="cursor: it is of another query"):
+        searcher.search("1 0 0", unlike=[3], top_k=1, cursor=cursor)
+
+
 def test_so_many_absent_things_are_heeded_and_no_more(searcher):
     text = "1 0 0" + "".join(f", no 0 1 {number}" for number in range(20))
     assert searcher.search(text).notes[1] == "more things that must be absent, left out: 4"

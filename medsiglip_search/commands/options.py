@@ -51,6 +51,7 @@ Like = Annotated[
     list[int] | None, typer.Option(help="Images like that of this image_id, as hits have it; repeatable.")
 ]
 Without = Annotated[list[str] | None, typer.Option(help="What must not be there; repeatable.")]
+Unlike = Annotated[list[int] | None, typer.Option(help="Images not like that of this image_id; repeatable.")]
 GroupBy = Literal["image", "patient", "study", "series"] | None
 Where = Annotated[str | None, typer.Option(help="SQL condition, such as \"modality = 'CT'\".")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]

@@ -20,6 +20,7 @@ from medsiglip_search.commands.options import (
     Like,
     QueryImages,
     QueryText,
+    Unlike,
     Where,
     Without,
 )
@@ -55,6 +56,7 @@ def search(
         typer.Option(help="Cases like this study, all of its images compared; --json tells each hit's."),
     ] = None,
     without: Without = None,
+    unlike: Unlike = None,
     text_weight: Annotated[
         float, typer.Option(show_default=True, help="How much TEXT counts beside each image.")
     ] = 1.0,
@@ -132,6 +134,7 @@ def search(
             like=like or (),
             study=study,
             without=without or (),
+            unlike=unlike or (),
             negation=not as_written,
             as_case=as_case,
             where=where,

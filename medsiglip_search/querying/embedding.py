@@ -41,7 +41,8 @@ class Embedded:
     """A query as the index takes it.
 
     rows: (n, D) float32 unit rows, one unless it is a case. says_absent_only: it names nothing to look for.
-    own: image_ids of the images and studies asked about. pictures: the query's own.
+    own: image_ids of the images and studies asked about; unlike: of those that hits are not to be like.
+    pictures: the query's own.
     identity: equal for equal questions but for their filters. notes: how it was understood.
     """
 
@@ -49,6 +50,7 @@ class Embedded:
     is_case: bool
     says_absent_only: bool
     own: np.ndarray
+    unlike: np.ndarray
     pictures: tuple[Read, ...]
     identity: str
     notes: tuple[str, ...]
@@ -172,13 +174,17 @@ class QueryEmbedder:
                         note = f"{len(asked)} of the study's {len(image_ids)} images are compared"
                         question.notes.append(note)
                     case += [(weight, row) for row in self._gallery.embeddings_of(asked)]
+        unlike = np.unique(np.array(question.query.unlike, np.int64))
         absent = [by_text[text].astype(np.float64) for text in question.absent]
+        if len(unlike):
+            absent += list(self._gallery.embeddings_of(unlike).astype(np.float64))
         rows = [[*shared, each] for each in case] or [shared]
         return Embedded(
             np.stack([self._row(parts, absent, question.notes) for parts in rows]),
             bool(case),
             not (case or shared),
             np.unique(np.concatenate(own)),
+            unlike,
             tuple(question.pictures),
             _identity(question),
             tuple(dict.fromkeys(question.notes)),
@@ -292,5 +298,6 @@ def _identity(question: _Question) -> str:
         told = next(pictures).digest if isinstance(part, Image) else repr(part)
         asked.append([told, float(part.weight), repr(part.region) if isinstance(part, Image) else None])
     chosen = [query.group_by, query.other_patients, query.min_relevance, query.as_case]
-    told_of = json.dumps([asked, list(query.without), query.negation, *map(repr, chosen)])
+    unlike = sorted({int(image_id) for image_id in query.unlike})
+    told_of = json.dumps([asked, list(query.without), unlike, query.negation, *map(repr, chosen)])
     return hashlib.sha256(told_of.encode()).hexdigest()

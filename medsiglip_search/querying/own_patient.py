@@ -17,10 +17,20 @@ def left_out(
     """Return the image_ids that may not be hits, (N,) int64 ascending, and what is to be said of it.
 
     groups: gives the groups by a column. other_patients: as in `Query`.
-    The images asked about are left out, and others with the same pixels. Where other patients are asked for,
-    so are all images of the patients of these and of the query's files; of an image whose patient is not
-    known just the image.
+    The images asked about, and those that hits are not to be like, are left out, and others with the same
+    pixels. Where other patients are asked for, so are all images of the patients of the images asked about and
+    of the query's files; of an image whose patient is not known just the image.
     """
+    excluded, notes = _asked_about(gallery, groups, embedded, other_patients)
+    if len(embedded.unlike):
+        excluded = np.union1d(excluded, groups("pixel_digest").together(embedded.unlike))
+    return excluded, notes
+
+
+def _asked_about(
+    gallery: Gallery, groups: Callable[[str], Groups], embedded: Embedded, other_patients: bool | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the images that are, or show, what is asked about, and what is to be said of it."""
     own = embedded.own
     if other_patients is None:
         other_patients = bool(len(own))

@@ -44,6 +44,7 @@ class Asked:
     study: str | None = None
     parts: tuple[Part, ...] = ()
     without: tuple[str, ...] = ()
+    unlike: tuple[int, ...] = ()
     where: str | None = None
     filters: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     group_by: GroupBy | None = None
@@ -57,6 +58,13 @@ class Asked:
     def texts(self) -> tuple[str, ...]:
         """The words that are asked for."""
         return (*([self.text] if self.text is not None else []), *self.without)
+
+    @property
+    def is_question(self) -> bool:
+        """Whether there is something to look for; filters alone only choose."""
+        return bool(
+            self.texts or self.images or self.like or self.unlike or self.study is not None or self.parts
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +80,10 @@ class Link:
     """A search that an address can lead back to, without telling what was asked.
 
     trail: the searches that led to it, the first one first.
+    cursors: of the pages before the one that is shown, but for the first; the last one is that page's own.
     """
 
     gallery: str
     asked: Asked
     trail: tuple[Step, ...] = ()
+    cursors: tuple[str, ...] = ()

@@ -82,6 +82,14 @@ def test_what_must_not_be_there(ask) -> None:
     assert json.loads(ask("no pneumothorax", "--as-written", "--json").err[0])["notes"] == []
 
 
+def test_images_that_hits_are_not_to_be_like(ask) -> None:
+    [shown] = ask("pneumothorax", "--json", "--top-k", 1).json
+    outcome = ask("chest radiograph", "--unlike", shown["image_id"], "--json", "--top-k", 15)
+    assert shown["image_id"] not in [hit["image_id"] for hit in outcome.json]
+    assert not any("pneumothorax" in one for one in findings(outcome))
+    assert {hit["modality"] for hit in outcome.json} == {"CR"}
+
+
 def test_pages_follow_each_other(ask) -> None:
     whole = [hit["image_id"] for hit in ask("infarct", "--top-k", 7, "--json").json]
     first = ask("infarct", "--top-k", 4, "--json")

@@ -67,6 +67,7 @@ def query_of(service: Service, caller: Caller, view: View, asked: Asked) -> Quer
         study=asked.study,
         parts=asked.parts,
         without=asked.without,
+        unlike=asked.unlike,
         as_case=asked.as_case,
         where=condition_of(view, asked),
         group_by=asked.group_by,

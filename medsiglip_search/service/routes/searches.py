@@ -48,6 +48,7 @@ class SearchRequest(Body):
     study: str | None = None
     parts: list[TextPart | LikePart | StudyPart] = Field([], max_length=64)
     without: list[str] = Field([], max_length=16)
+    unlike: list[int] = Field([], max_length=64, description="Images that hits are not to be like.")
     where: str | None = Field(
         None, max_length=20_000, description="SQL condition over the gallery's columns."
     )
@@ -68,6 +69,7 @@ class SearchRequest(Body):
             study=self.study,
             parts=tuple(map(_part, self.parts)),
             without=tuple(self.without),
+            unlike=tuple(self.unlike),
             where=self.where,
             filters={column: tuple(values) for column, values in self.filters.items()},
             group_by=self.group_by,
