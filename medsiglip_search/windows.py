@@ -56,6 +56,19 @@ class RenderSpec:
         return f"CT from {', '.join(dict.fromkeys(map(str, self.ct)))} HU"
 
 
+@dataclass(frozen=True, slots=True)
+class ValueRange:
+    """The lowest and the highest value of a picture, in modality units.
+
+    unit: "HU" of CT; None of what has no unit that all files share. window: the file's own, or one that fits.
+    """
+
+    low: float
+    high: float
+    unit: Literal["HU"] | None
+    window: Window
+
+
 def parse_window(text: str) -> Window:
     """Return the window of a name of CT_WINDOWS, or of "CENTRE,WIDTH" in modality units.
 

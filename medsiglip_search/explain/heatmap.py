@@ -161,7 +161,19 @@ def overlay(image: np.ndarray, heatmap: Heatmap, opacity: float = 0.6) -> np.nda
         raise ValueError(f"a heatmap of {heatmap.values.shape} on a picture of {image.shape[:2]}")
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity must be from 0 to 1, not {opacity}")
-    places = np.linspace(0, 1, len(_COLOURS))
-    colours = np.stack([np.interp(heatmap.values, places, channel) for channel in _COLOURS.T], axis=-1)
     weight = opacity * heatmap.values[..., None]
-    return np.rint(image * (1 - weight) + colours * weight).astype(np.uint8)
+    return np.rint(image * (1 - weight) + _coloured(heatmap) * weight).astype(np.uint8)
+
+
+def layer(heatmap: Heatmap) -> np.ndarray:
+    """Return (H, W, 4) uint8 RGBA to lay over the picture: the hotter, the less it lets through.
+
+    Over the picture with some opacity it looks as `overlay` does with that opacity.
+    """
+    return np.rint(np.dstack([_coloured(heatmap), 255 * heatmap.values])).astype(np.uint8)
+
+
+def _coloured(heatmap: Heatmap) -> np.ndarray:
+    """Return the (H, W, 3) colours of all places, 0..255."""
+    places = np.linspace(0, 1, len(_COLOURS))
+    return np.stack([np.interp(heatmap.values, places, channel) for channel in _COLOURS.T], axis=-1)

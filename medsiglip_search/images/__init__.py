@@ -15,7 +15,7 @@ from medsiglip_search.images.sniff import SNIFF_BYTES, is_packed, sniff
 from medsiglip_search.images.source import open_source, translated
 from medsiglip_search.images.thumbnail import png, thumbnail
 from medsiglip_search.records import Picture
-from medsiglip_search.windows import RenderSpec, Window
+from medsiglip_search.windows import RenderSpec, ValueRange, Window
 
 __all__ = [
     "ImageFile",
@@ -23,6 +23,7 @@ __all__ = [
     "pixel_digest",
     "png",
     "read_picture",
+    "read_values",
     "sampled_frames",
     "source_digest",
     "thumbnail",
@@ -43,6 +44,10 @@ class ImageFile(Protocol):
         window: shown instead of what the file or the rendering says, in modality units.
         Raises Unreadable; InvalidQuery for a frame it has not and a window on a picture without values.
         """
+        ...
+
+    def value_range(self, frame: int = 0) -> ValueRange | None:
+        """Return which values one frame has; None for one that no window fits. Raises as `read`."""
         ...
 
     def sampled(self, limit: int) -> list[int]:
@@ -83,6 +88,14 @@ def read_picture(
         yield image.read(image.sampled(1)[0] if frame is None else frame, window)
 
 
+def read_values(
+    source: str | os.PathLike[str] | bytes, rendering: RenderSpec, frame: int
+) -> Iterator[tuple[int, ValueRange | None]]:
+    """Yield how many frames a file has, and which values one of them has: a task for the guard."""
+    with open_image(source, rendering) as image:
+        yield image.frame_count, image.value_range(frame)
+
+
 def sampled_frames(frame_count: int, limit: int) -> list[int]:
     """Return at most `limit` frame numbers from 0, evenly spaced: the middles of equal parts.
 
@@ -104,18 +117,26 @@ class _OpenImage:
         self.frame_count = reader.frame_count
 
     def read(self, frame: int = 0, window: Window | None = None) -> Picture:
-        if not 0 <= frame < self.frame_count:
-            raise InvalidQuery(f"frame {frame} of {self.frame_count}: give 0 to {self.frame_count - 1}.")
+        self._require(frame)
         with translated():
             picture = self._reader.read(frame, window)
         if is_flat(picture.pixels):
             raise Unreadable(Reason.BLANK_IMAGE, "All its pixels have the same value.")
         return replace(picture, frame_count=self.frame_count)
 
+    def value_range(self, frame: int = 0) -> ValueRange | None:
+        self._require(frame)
+        with translated():
+            return self._reader.value_range(frame)
+
     def sampled(self, limit: int) -> list[int]:
         with translated():
             order = self._reader.frame_order()
         return [order[place] for place in sampled_frames(self.frame_count, limit)]
+
+    def _require(self, frame: int) -> None:
+        if not 0 <= frame < self.frame_count:
+            raise InvalidQuery(f"frame {frame} of {self.frame_count}: give 0 to {self.frame_count - 1}.")
 
     def __enter__(self) -> Self:
         return self

@@ -21,7 +21,7 @@ def thumbnail(pixels: np.ndarray, size: int = 256) -> bytes:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """Return (H, W, 3) uint8 RGB as a PNG file, every pixel as it is."""
+    """Return (H, W, 3) uint8 RGB, or (H, W, 4) RGBA, as a PNG file, every pixel as it is."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()

@@ -33,11 +33,11 @@ from medsiglip_search.images.grey import (
     render_own,
     render_window,
 )
-from medsiglip_search.images.levels import PERCENTILE_SAMPLE
+from medsiglip_search.images.levels import PERCENTILE_SAMPLE, value_range
 from medsiglip_search.images.pixelwise import rgb_of
 from medsiglip_search.images.source import stream_size, translated
 from medsiglip_search.records import Picture
-from medsiglip_search.windows import RenderSpec, Window
+from medsiglip_search.windows import RenderSpec, ValueRange, Window
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _SERIES_SAMPLE = 3
@@ -105,6 +105,19 @@ class DicomFile:
         if stored.ndim != 2 or colour_space not in _GREY:
             raise InvalidQuery("A picture in colours has no values in modality units.")
         return modality_values(stored, _scaled(self._grey(frame, colour_space)))
+
+    def value_range(self, frame: int) -> ValueRange | None:
+        """Return which values one frame has; None for a picture without any, or with a damaged rescale."""
+        stored, colour_space = self._decode(frame)
+        if stored.ndim != 2 or colour_space not in _GREY:
+            return None
+        grey = self._grey(frame, colour_space)
+        if grey.view == "unscaled":
+            return None
+        with np.errstate(all="ignore"):
+            low, high = value_range(modality_values(stored, grey))
+            window = grey.window or fitted_window([(stored, grey)], self._rendering.percentiles)
+        return ValueRange(low, high, "HU" if grey.view == "ct" else None, window)
 
     def _grey(self, frame: int, colour_space: str) -> GreyRendering:
         return grey_rendering(self._dataset, frame, invert=colour_space == "MONOCHROME1")

@@ -15,6 +15,7 @@ from medsiglip_search.images.raster.orientation import upright
 from medsiglip_search.images.raster.pixels import (
     image_to_rgb,
     no_values_to_window,
+    range_of,
     samples_to_rgb,
     with_values,
 )
@@ -23,7 +24,7 @@ from medsiglip_search.images.raster.tiff import TiffFile
 from medsiglip_search.images.raster.webp import WebpFile
 from medsiglip_search.images.sniff import SNIFF_BYTES, sniff
 from medsiglip_search.records import Picture
-from medsiglip_search.windows import Window
+from medsiglip_search.windows import ValueRange, Window
 
 # Pillow's own size warning is superseded by check_frame; others quote a file's metadata.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -66,6 +67,13 @@ class RasterFile:
         pixels = _to_rgb(decoded, window)
         del decoded  # as large as the pixels, which are copied once more to be turned
         return Picture(np.ascontiguousarray(upright(pixels, orientation)), frame)
+
+    def value_range(self, frame: int) -> ValueRange | None:
+        """Return which values one frame has; None for a picture of levels or colours."""
+        samples = self._container.decode(frame).samples
+        if isinstance(samples, Image.Image):
+            samples = with_values(samples)
+        return None if isinstance(samples, Image.Image) else range_of(samples)
 
 
 def _to_rgb(decoded: Decoded, window: Window | None) -> np.ndarray:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from medsiglip_search.errors import InvalidQuery
 from medsiglip_search.images.levels import grey_levels, render_grey
-from medsiglip_search.windows import Window
+from medsiglip_search.windows import ValueRange, Window
 
 _STRIP_PIXELS = 1 << 18
 _LEVELS = Window(0, 255)
@@ -79,6 +79,14 @@ def image_to_rgb(image: Image.Image) -> np.ndarray:
 def with_values(image: Image.Image) -> Samples | Image.Image:
     """Return the values of a loaded image of grey of more than 8 bits; any other image as it is."""
     return Samples(np.asarray(image), is_colour=False) if image.mode in _DEEP_MODES else image
+
+
+def range_of(samples: Samples) -> ValueRange | None:
+    """Return which values grey samples have, as they are shown without a window; None of levels and colours."""
+    if samples.array.dtype == np.uint8 or samples.is_colour:
+        return None
+    window = _real_range(samples)
+    return ValueRange(window.low, window.high, None, window)
 
 
 def no_values_to_window() -> InvalidQuery:

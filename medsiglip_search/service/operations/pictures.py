@@ -9,6 +9,7 @@ import numpy as np
 from medsiglip_search import filters
 from medsiglip_search.errors import InvalidQuery, NotFound, TooLarge
 from medsiglip_search.explain.heatmap import Heatmap, heatmap
+from medsiglip_search.images import read_values, sampled_frames
 from medsiglip_search.images.thumbnail import thumbnail as small_jpeg
 from medsiglip_search.records import Instance, Picture
 from medsiglip_search.service.asking import Upload
@@ -17,7 +18,7 @@ from medsiglip_search.service.core import Service
 from medsiglip_search.service.galleries import OpenGallery
 from medsiglip_search.service.operations.searching import told
 from medsiglip_search.volumes import sorted_slices
-from medsiglip_search.windows import RenderSpec, parse_window
+from medsiglip_search.windows import RenderSpec, ValueRange, parse_window
 
 MOST_SLICES = 2_000
 
@@ -31,12 +32,20 @@ class ImageFacts:
     slices: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """What a file has beyond one picture. values: of the image's frame; None where no window fits, as of colours."""
+
+    frame_count: int
+    values: ValueRange | None
+
+
 def thumbnail(service: Service, caller: Caller, name: str, image_id: int) -> bytes:
     """Return the small JPEG of an image; b"" if it has none. Raises NotFound, Unavailable."""
     with service.audit.watch(caller, "thumbnail", name) as entry:
         entry.subjects = [str(image_id)]
         gallery = service.gallery(caller, name)
-        _instance(gallery, image_id)
+        instance_of(gallery, image_id)
         return gallery.view.gallery.thumbnails([image_id])[0]
 
 
@@ -45,8 +54,34 @@ def facts(service: Service, caller: Caller, name: str, image_id: int) -> ImageFa
     with service.audit.watch(caller, "metadata", name) as entry:
         entry.subjects = [str(image_id)]
         gallery = service.gallery(caller, name)
-        instance = _instance(gallery, image_id)
+        instance = instance_of(gallery, image_id)
         return ImageFacts(told(service, gallery, row_json(instance)), tuple(_slices(gallery, instance)))
+
+
+def study(service: Service, caller: Caller, name: str, image_id: int, most: int) -> list[dict[str, Any]]:
+    """Return what is told of the other images of an image's study, in their order: at most so many, evenly spread.
+
+    Raises NotFound, Unavailable.
+    """
+    with service.audit.watch(caller, "metadata", name) as entry:
+        gallery = service.gallery(caller, name)
+        instance = instance_of(gallery, image_id)
+        others = [one for one in _others_of_study(gallery, instance) if one.image_id != image_id]
+        shown = [others[place] for place in sampled_frames(len(others), most)]
+        entry.subjects = [str(image_id), *(str(one.image_id) for one in shown)]
+        return [told(service, gallery, row_json(one)) for one in shown]
+
+
+def values(service: Service, caller: Caller, name: str, image_id: int) -> Depth:
+    """Return what an image's file lets be chosen: frames, and a window. Raises as `picture`."""
+    with service.audit.watch(caller, "metadata", name) as entry:
+        entry.subjects = [str(image_id)]
+        gallery = service.gallery(caller, name)
+        instance = instance_of(gallery, image_id)
+        source = service.file_of(instance.archive, instance.uri)
+        rendering = gallery.view.gallery.meta.spec.rendering
+        [(frame_count, found)] = service.guard.run(read_values, source, rendering, instance.frame)
+        return Depth(frame_count, found)
 
 
 def picture(
@@ -65,11 +100,17 @@ def picture(
     with service.audit.watch(caller, "picture", name) as entry:
         entry.subjects = [str(image_id)]
         gallery = service.gallery(caller, name)
-        return _picture(service, gallery, _instance(gallery, image_id), frame, window)
+        return _picture(service, gallery, instance_of(gallery, image_id), frame, window)
 
 
-def heat(service: Service, caller: Caller, name: str, image_id: int, text: str) -> tuple[Picture, Heatmap]:
-    """Return an image, and which places of it answer `text`. Raises as `picture`, and ExplainerUnavailable."""
+def heat(
+    service: Service, caller: Caller, name: str, image_id: int, text: str, frame: int | None = None
+) -> tuple[Picture, Heatmap]:
+    """Return an image, and which places of it answer `text`.
+
+    frame: of its file; the image's own by default. Raises as `picture`, InvalidQuery for a text that is empty,
+    TooLarge, and ExplainerUnavailable for an encoder without patches.
+    """
     with service.audit.watch(caller, "heatmap", name) as entry:
         entry.subjects = [str(image_id)]
         entry.details["query"] = service.digest([text])
@@ -80,7 +121,7 @@ def heat(service: Service, caller: Caller, name: str, image_id: int, text: str) 
             raise TooLarge(
                 f"the words are too many: give at most {service.settings.limits.text_chars} characters"
             )
-        shown = _picture(service, gallery, _instance(gallery, image_id), None, None)
+        shown = _picture(service, gallery, instance_of(gallery, image_id), frame, None)
         return shown, heatmap(gallery.view.searcher.encoder, shown.pixels, text)
 
 
@@ -116,7 +157,8 @@ def row_json(instance: Instance) -> dict[str, Any]:
     return {**row, "flags": list(instance.flags), **attributes, **sidecar}
 
 
-def _instance(gallery: OpenGallery, image_id: int) -> Instance:
+def instance_of(gallery: OpenGallery, image_id: int) -> Instance:
+    """Return an image of a gallery. Raises NotFound, Unavailable."""
     try:
         return gallery.view.gallery.instances([image_id])[0]
     except InvalidQuery:
@@ -130,6 +172,16 @@ def _picture(
     chosen = None if window is None else parse_window(window)
     rendering = gallery.view.gallery.meta.spec.rendering
     return service.guard.read(source, rendering, instance.frame if frame is None else frame, chosen)
+
+
+def _others_of_study(gallery: OpenGallery, instance: Instance) -> list[Instance]:
+    """Return the images of its study by series and place, itself among them; none where the study is not known."""
+    if instance.attributes.study is None:
+        return []
+    opened = gallery.view.gallery
+    where = filters.of_values({"study": instance.attributes.study}, opened.columns(), opened.schema)
+    found = sorted_slices(opened.instances(opened.select(where)[:MOST_SLICES]))
+    return sorted(found, key=lambda one: one.attributes.series or "")
 
 
 def _slices(gallery: OpenGallery, instance: Instance) -> Sequence[int]:

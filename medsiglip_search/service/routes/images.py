@@ -1,13 +1,14 @@
 """Images: what is known of one, its thumbnail, its full picture, and where it answers a text."""
 
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, Field
 
-from medsiglip_search.explain.heatmap import overlay
+from medsiglip_search.explain.heatmap import layer, overlay
 from medsiglip_search.images.thumbnail import png
-from medsiglip_search.service.operations import pictures
+from medsiglip_search.service.operations import image_labels, pictures
 from medsiglip_search.service.routes.requests import Body, TheCaller, TheService, remember_sent
 
 router = APIRouter(prefix="/v1", tags=["images"], dependencies=[Depends(remember_sent)])
@@ -18,13 +19,22 @@ Frame = Annotated[int | None, Query(ge=0, description="Of the image's file; its 
 Window = Annotated[
     str | None, Query(max_length=60, description="A window's name, such as lung, or CENTRE,WIDTH.")
 ]
+LabelSetName = Annotated[
+    str | None, Query(max_length=100, description="A shipped label set, such as modality.")
+]
 
 
 class HeatmapRequest(Body):
-    """text: what to look for in the picture; in the body, since addresses end in the logs of proxies."""
+    """text: what to look for in the picture; in the body, since addresses end in the logs of proxies.
+
+    form: the picture with colours over it, or the colours alone as a layer that lets the picture through, to which
+    the opacity is left to whoever lays it over. frame: of the image's file; its own by default.
+    """
 
     text: str
     opacity: float = Field(0.6, ge=0, le=1)
+    form: Literal["overlay", "layer"] = "overlay"
+    frame: int | None = Field(None, ge=0)
 
 
 class ImageResponse(BaseModel):
@@ -34,11 +44,54 @@ class ImageResponse(BaseModel):
     slices: list[int]
 
 
+class ValueRangeResponse(BaseModel):
+    """In modality units, HU of CT. window: the values shown as black and as white by the file, or fitted to it."""
+
+    low: float
+    high: float
+    unit: str | None
+    window: dict[str, Any]
+
+
+class ValuesResponse(BaseModel):
+    """values: of the image's frame; null where no window fits, as of colours."""
+
+    frame_count: int
+    values: ValueRangeResponse | None
+
+
+class LabelsResponse(BaseModel):
+    """decided: columns of the gallery that hold decisions. scored: the labels of a set, the likeliest first."""
+
+    decided: dict[str, str]
+    scored: dict[str, Any] | None
+
+
 @router.get("/galleries/{gallery}/images/{image_id}")
 def describe_image(gallery: str, image_id: int, service: TheService, caller: TheCaller) -> ImageResponse:
     """Tell what is known of an image."""
     facts = pictures.facts(service, caller, gallery, image_id)
     return ImageResponse(image=facts.row, slices=list(facts.slices))
+
+
+@router.get("/galleries/{gallery}/images/{image_id}/values")
+def values(gallery: str, image_id: int, service: TheService, caller: TheCaller) -> ValuesResponse:
+    """Tell what of an image's file can be chosen: a frame, and a window over its values."""
+    depth = pictures.values(service, caller, gallery, image_id)
+    found = None if depth.values is None else ValueRangeResponse(**asdict(depth.values))
+    return ValuesResponse(frame_count=depth.frame_count, values=found)
+
+
+@router.get("/galleries/{gallery}/images/{image_id}/labels")
+def labels(
+    gallery: str, image_id: int, service: TheService, caller: TheCaller, label_set: LabelSetName = None
+) -> LabelsResponse:
+    """Tell what label runs have decided of an image and, of a shipped label set, how it scores."""
+    decided = image_labels.decided(service, caller, gallery, image_id)
+    scored = None
+    if label_set is not None:
+        scored = asdict(image_labels.labels_of(service, caller, gallery, image_id, label_set))
+    return LabelsResponse(decided={one.column: one.decision for one in decided}, scored=scored)
 
 
 @router.get("/galleries/{gallery}/images/{image_id}/thumbnail", response_class=Response, responses=JPEG)
@@ -66,9 +119,11 @@ def picture(
 def heatmap(
     gallery: str, image_id: int, asked: HeatmapRequest, service: TheService, caller: TheCaller
 ) -> Response:
-    """Return the picture, coloured where it answers a text."""
-    shown, heat = pictures.heat(service, caller, gallery, image_id, asked.text)
-    return Response(png(overlay(shown.pixels, heat, asked.opacity)), media_type="image/png")
+    """Return the picture, coloured where it answers a text; X-Hottest tells x and y of the hottest pixel."""
+    shown, heat = pictures.heat(service, caller, gallery, image_id, asked.text, asked.frame)
+    pixels = layer(heat) if asked.form == "layer" else overlay(shown.pixels, heat, asked.opacity)
+    x, y = heat.hottest
+    return Response(png(pixels), 200, {"X-Hottest": f"{x},{y}"}, "image/png")
 
 
 @router.get("/uploads/{upload}/preview", response_class=Response, responses=JPEG)
