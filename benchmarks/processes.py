@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,34 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = {}) -> tuple[
     return json.loads(output.splitlines()[-1]), samples
 
 
+@contextmanager
+def sampled(pid: int, samples: list[Sample]) -> Iterator[None]:
+    """Sample the memory of a process that runs already, and of those it started, until the block ends."""
+    ended = threading.Event()
+
+    def sample() -> None:
+        while not ended.wait(SAMPLE_EVERY_S):
+            samples.append(_taken(pid))
+
+    sampler = threading.Thread(target=sample)
+    sampler.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        sampler.join()
+
+
 def _sample(child: subprocess.Popen, samples: list[Sample]) -> None:
     while child.poll() is None:
-        tree = [child.pid, *descendants(child.pid)]
-        taken = sum(_field(pid, "smaps_rollup", "Pss") for pid in tree)
-        samples.append(Sample(time.monotonic(), _field(child.pid, "status", "VmRSS"), taken))
+        samples.append(_taken(child.pid))
         time.sleep(SAMPLE_EVERY_S)
+
+
+def _taken(pid: int) -> Sample:
+    tree = [pid, *descendants(pid)]
+    taken = sum(_field(one, "smaps_rollup", "Pss") for one in tree)
+    return Sample(time.monotonic(), _field(pid, "status", "VmRSS"), taken)
 
 
 def descendants(pid: int) -> Iterator[int]:

@@ -89,6 +89,14 @@ def serve_command(file_of: "Callable[[], FileOf]", pages: "Callable[[], MountPag
                 "--allow-upload", help="Let pictures and reports leave this machine for the URL's server."
             ),
         ] = False,
+        show_files: Annotated[
+            bool,
+            typer.Option(
+                "--show-files",
+                help="Tell where in its archive a file is, which can name a patient; on this machine alone it is "
+                "told in any case.",
+            ),
+        ] = False,
         allow_host: Annotated[
             list[str] | None,
             typer.Option(metavar="HOST", help="A name under which browsers reach the service; repeatable."),
@@ -114,7 +122,7 @@ def serve_command(file_of: "Callable[[], FileOf]", pages: "Callable[[], MountPag
         """
         from medsiglip_search.explain.opening import Access as ExplainerAccess
         from medsiglip_search.service.access.authenticating import AccessSettings, is_loopback, require_access
-        from medsiglip_search.service.running import run
+        from medsiglip_search.service.running import run, use_private_folder
         from medsiglip_search.service.settings import ServiceSettings
         from medsiglip_search.service.settings_file import SettingsFile, read_settings_file
 
@@ -131,7 +139,7 @@ def serve_command(file_of: "Callable[[], FileOf]", pages: "Callable[[], MountPag
             hosts=(*(allow_host or ()), *read.hosts),
             origins=(*(allow_origin or ()), *read.origins),
             archives={**read.archives, **_pairs(archive or [], "--archive")},
-            hidden=frozenset([*(hide or []), *read.hide]),
+            hidden=frozenset([*(hide or []), *read.hide, *([] if show_files or access.is_open else ["uri"])]),
             explainer=explainer or read.explainer or "evidence",
             explainer_access=ExplainerAccess(device, may_upload=allow_upload),
             device=device,
@@ -142,6 +150,7 @@ def serve_command(file_of: "Callable[[], FileOf]", pages: "Callable[[], MountPag
         note(f"Serving {', '.join(settings.galleries)} at {address} (API: {address}/v1). Ctrl-C ends it.")
         if access.is_open:
             note("Open to everybody on this machine. Research software, not a medical device.")
+        use_private_folder(state)
         run(settings, access, file_of(), pages() if with_pages else None)
 
     return serve

@@ -26,6 +26,11 @@ class Principal:
     galleries: frozenset[str] | None = None
     credential: str = "none"
 
+    @property
+    def owner(self) -> str:
+        """By what the service knows whose something is: somebody who logs in may be called as a key is."""
+        return f"{self.credential.partition(' ')[0]}:{self.name}"
+
     def may(self, role: Role) -> bool:
         """Tell whether it has this role, or one above it."""
         return ROLES.index(self.role) >= ROLES.index(role)

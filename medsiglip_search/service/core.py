@@ -92,6 +92,11 @@ class Service:
             raise NotFound("there is no such gallery for you; GET /v1/galleries lists those that there are")
         return self.galleries[name]
 
+    def archive_name(self, place: str) -> str:
+        """Return by what users know an archive: its name in the settings, else one that says nothing of it."""
+        names = {path: name for name, path in self.settings.archives.items()}
+        return names.get(place) or f"archive-{self.digest([place])[:6]}"
+
     def digest(self, texts: Iterable[str]) -> str:
         """Return by what the audit knows what was asked: the same for the same words, of no use elsewhere."""
         return hmac.new(self._digest_key, "\0".join(texts).encode(), hashlib.sha256).hexdigest()[:16]

@@ -19,10 +19,13 @@ from medsiglip_search.service import login_page, problems
 from medsiglip_search.service.callers import Caller
 from medsiglip_search.service.core import Service
 from medsiglip_search.service.headers import security_headers
-from medsiglip_search.service.paths import is_files, is_open, is_page, is_served
+from medsiglip_search.service.paths import OWN, is_files, is_open, is_page, is_served
 
 SESSION_COOKIE = "medsiglip_session"
 HTML = "text/html; charset=utf-8"
+QUIET = frozenset({"files", "/healthz", "/readyz"})
+"""Routes that are asked for all the time and tell nothing; they are counted, and not in the log."""
+
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 log = logging.getLogger(__name__)
@@ -103,7 +106,7 @@ class _Passage:
         if is_open(path):
             state["address"] = self._address
             return
-        caller = await asyncio.to_thread(self._caller)
+        caller = self._caller()
         state["caller"] = caller
         self._who = caller.principal.name
         if not is_files(path):
@@ -239,7 +242,7 @@ class _Passage:
         """Return what is asked for without whatever a client has put into it."""
         route = getattr(self._scope.get("route"), "path", None)
         path = self._scope["path"]
-        if is_page(path, self._pages):
+        if is_page(path, self._pages) or is_open(path) or path in OWN:
             return path
         return route if route and path.startswith("/v1") else "files" if is_files(path) else "other"
 
@@ -249,7 +252,7 @@ class _Passage:
         metrics = self._service.metrics
         metrics.requests.labels(self._scope["method"], route, str(self._status)).inc()
         metrics.seconds.labels(route).observe(seconds)
-        if route != "files":
+        if route not in QUIET:
             fields = {
                 "request_id": self._id,
                 "method": self._scope["method"],

@@ -1,6 +1,10 @@
 """The process: what is put together, and how it begins and ends."""
 
+import contextlib
 import logging
+import os
+import shutil
+from pathlib import Path
 
 import uvicorn
 
@@ -17,6 +21,18 @@ GRACE_S = 20
 """How long answers that have begun may take when the service ends."""
 
 log = logging.getLogger(__name__)
+
+
+def use_private_folder(state: Path) -> None:
+    """Let the library of the pages, before it is loaded, keep its files in private and call nobody.
+
+    Its folder is emptied: whatever an earlier service left there goes.
+    """
+    folder = state / "cache"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 
 def build(settings: ServiceSettings, access: AccessSettings, file_of: FileOf) -> Service:
@@ -46,5 +62,10 @@ def run(
         forwarded_allow_ips="127.0.0.1,::1",
     )
     log.info("begins", extra={"fields": {"galleries": len(settings.galleries)}})
-    uvicorn.Server(config).run()
+    try:
+        # The server ends in good order, and only then passes the signal on that told it to.
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run()
+    finally:
+        shutil.rmtree(settings.state / "cache", ignore_errors=True)
     log.info("ends")

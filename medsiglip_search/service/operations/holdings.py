@@ -33,9 +33,7 @@ def contents(service: Service, caller: Caller, name: str) -> dict[str, Any]:
     told = wire.gallery_json(service.gallery(caller, name).view.gallery)
     told["columns"] = [column for column in told["columns"] if column not in service.settings.hidden]
     if told["last_run"] is not None:
-        archives = {str(path): name for name, path in service.settings.archives.items()}
-        run = told["last_run"]
-        run["archives"] = [archives.get(one, one.rstrip("/").rsplit("/", 1)[-1]) for one in run["archives"]]
+        told["last_run"]["archives"] = [service.archive_name(one) for one in told["last_run"]["archives"]]
     return {"name": name, **told}
 
 

@@ -1,7 +1,7 @@
 """Search, and how what can be found spreads over columns."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from medsiglip_search import filters, wire
@@ -39,14 +39,28 @@ def search(service: Service, caller: Caller, name: str, asked: Asked) -> Found:
 
 
 def facets(
-    service: Service, caller: Caller, name: str, asked: Asked, columns: Sequence[str] | None = None
+    service: Service,
+    caller: Caller,
+    name: str,
+    asked: Asked,
+    columns: Sequence[str] | None = None,
+    alternatives: bool = False,
 ) -> list[Facet]:
-    """Return the columns of a gallery with how many of the images that pass the filters have which value."""
+    """Return the columns of a gallery with how many of the images that pass the filters have which value.
+
+    alternatives: whether a column's own filter is left out for that column, to tell what else there is.
+    """
     with service.audit.watch(caller, "facets", name):
         view = service.gallery(caller, name).view
         hidden = service.settings.hidden
         wanted = [one for one in columns or view.facets.columns() if one not in hidden]
-        return view.facets.count(condition_of(view, asked), wanted)
+        if not alternatives:
+            return view.facets.count(condition_of(view, asked), wanted)
+        return [
+            facet
+            for column in wanted
+            for facet in view.facets.count(condition_of(view, _unfiltered_by(asked, column)), [column])
+        ]
 
 
 def query_of(service: Service, caller: Caller, view: View, asked: Asked) -> Query:
@@ -89,6 +103,11 @@ def condition_of(view: View, asked: Asked) -> str | None:
     return " AND ".join(conditions) or None
 
 
+def _unfiltered_by(asked: Asked, column: str) -> Asked:
+    others = {name: values for name, values in asked.filters.items() if name != column}
+    return replace(asked, filters=others)
+
+
 def told_hit(service: Service, gallery: OpenGallery, hit: Hit) -> dict[str, Any]:
     """Return a hit as JSON has it, with the addresses of its pictures and without what is hidden."""
     return told(service, gallery, wire.hit_json(hit))
@@ -99,12 +118,10 @@ def told(service: Service, gallery: OpenGallery, row: Mapping[str, Any]) -> dict
 
     An archive is told by the name that the service knows it by, never by its place on the server.
     """
-    names = {str(path): name for name, path in service.settings.archives.items()}
-    archive = str(row["archive"])
     place = f"/v1/galleries/{gallery.name}/images/{row['image_id']}"
     shown = {
         **row,
-        "archive": names.get(archive, archive.rstrip("/").rsplit("/", 1)[-1]),
+        "archive": service.archive_name(str(row["archive"])),
         "thumbnail": f"{place}/thumbnail",
         "picture": f"{place}/picture",
     }

@@ -17,11 +17,12 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _service(request: Request) -> Service:
+# Coroutines: other functions would be called in threads of their own, which takes longer than they do.
+async def _service(request: Request) -> Service:
     return request.app.state.service
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     return request.scope["state"]["caller"]
 
 
@@ -39,7 +40,7 @@ async def remember_sent(request: Request) -> None:
             texts.append((await request.body()).decode("utf-8", "replace"))
     state = request.scope["state"]
     state["sent"] = texts
-    service, name = _service(request), request.path_params.get("gallery", "")
+    service, name = request.app.state.service, request.path_params.get("gallery", "")
     if name in service.galleries and service.galleries[name].is_ready:
         state["known"] = service.galleries[name].view.gallery.columns()
 
