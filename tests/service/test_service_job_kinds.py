@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -116,11 +117,17 @@ def test_an_index_job_that_is_cancelled_ends_clean_and_the_next_one_completes(
     done = wait(jobs, index(jobs, tmp_path / "g", few))
     assert (done.state, done.problem) == ("done", "")
     assert (done.progress.done, done.progress.total, done.progress.seconds_left) == (FEW + 1, FEW + 1, 0)
-    assert (done.summary["rejected"], done.summary["archives"]) == ({"not_an_image": 1}, ["ward"])
     gallery = Gallery.open(tmp_path / "g")
+    rejected = {
+        uri: reason
+        for uris, reasons in gallery.rejected_batches("uri", "reason")
+        for uri, reason in zip(uris, reasons, strict=True)
+    }
+    assert rejected["notes.png"] == "not_an_image"
+    assert (done.summary["rejected"], done.summary["archives"]) == (Counter(rejected.values()), ["ward"])
     assert done.summary["embedded"] + cancelled.summary["embedded"] == len(gallery)
     files = {one.uri for one in gallery.instances(gallery.select(None))}
-    assert files == {path.name for path in few.iterdir()} - {"notes.png"}
+    assert files == {path.name for path in few.iterdir()} - set(rejected)
     assert "Smith" not in str(jobs.jobs())
 
 

@@ -210,6 +210,16 @@ def test_work_that_is_told_to_end_may_still_tell_what_it_came_to(open_jobs: Open
     assert ended(jobs, job).summary == {"embedded": 3}
 
 
+def test_work_that_comes_late_is_told_to_end_all_the_same(tmp_path: Path) -> None:
+    course = Course(tmp_path, lambda progress: None)
+    course.stop("cancelled", 3)
+    course.stop("interrupted", 2)
+    told_to_end: list[float] = []
+    course.when_stopped(told_to_end.append)
+    course.stop("interrupted", 1)
+    assert (told_to_end, course.stopped_as) == ([2, 1], "cancelled")
+
+
 def test_progress_is_there_at_once_and_written_only_now_and_then(
     open_jobs: OpenJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +306,14 @@ def test_a_damaged_record_is_left_aside(
     assert after.jobs() == [other]
     assert caplog.messages == [f"job {job.id}: its record is damaged; it is left aside"]
     assert (tmp_path / "jobs" / job.id / "files" / "labels.csv").exists()
+
+
+def test_a_record_of_another_job_is_damaged(open_jobs: OpenJobs, tmp_path: Path) -> None:
+    before = open_jobs()
+    job, other = (ended(before, before.start("label", "chest", "ann", write_two)) for _ in range(2))
+    before.close(0)
+    (tmp_path / "jobs" / job.id / "job.json").write_text(json.dumps(record(tmp_path, other)))
+    assert open_jobs().jobs() == [other]
 
 
 def test_old_jobs_are_removed_be_they_damaged_or_not(open_jobs: OpenJobs, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import IO, Any
 from medsiglip_search import terminal
 from medsiglip_search.errors import InvalidQuery, NotFound, ServiceError
 from medsiglip_search.service.jobs.course import Course, Stopped
-from medsiglip_search.service.jobs.index_child import ASKED, EXIT_INTERRUPTED
+from medsiglip_search.service.jobs.index_child import EXIT_INTERRUPTED
 from medsiglip_search.service.jobs.telling import told
 
 # Found where this program finds its modules, and not in the folder that it happens to be in.
@@ -107,9 +107,7 @@ def _by_place(archives: Mapping[str, str]) -> dict[str, str]:
 def _end(child: "Popen[bytes]", grace_s: float) -> None:
     """Have the process store what it has and end; at once if it takes longer than that."""
     assert child.stdin is not None
-    with suppress(OSError, ValueError):  # it has ended, or been told before
-        child.stdin.write(ASKED)
-        child.stdin.close()
+    child.stdin.close()
     killer = threading.Timer(grace_s, child.kill)
     killer.daemon = True
     killer.start()
