@@ -93,7 +93,7 @@ class Service:
         return self.galleries[name]
 
     def archive_name(self, place: str) -> str:
-        """Return by what users know an archive: its name in the settings, else one that says nothing of it."""
+        """Return how users know an archive: by its name in the settings, else by one that says nothing of it."""
         names = {path: name for name, path in self.settings.archives.items()}
         return names.get(place) or f"archive-{self.digest([place])[:6]}"
 

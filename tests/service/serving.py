@@ -43,6 +43,10 @@ class Served:
         """Return a new key."""
         return KeyStore(self.service.settings.state).add(name, role, galleries, expires=None)[1]
 
+    def revoke(self, key: str) -> None:
+        """Take a key back."""
+        KeyStore(self.service.settings.state).revoke(key.split("_")[1])
+
 
 @contextlib.contextmanager
 def serving(

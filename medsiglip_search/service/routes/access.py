@@ -57,7 +57,7 @@ def login_with_key(
     try:
         session = service.access.login_with_key(key, _address(request))
     except MedSiglipSearchError as error:
-        return _refused(service, request, error, [key])
+        return _refused(service, request, error, [key], login_page.place_here(next))
     return _signed_in(service, request, session, login_page.place_here(next))
 
 
@@ -107,14 +107,18 @@ def _signed_in(service: Service, request: Request, session: str, place: str) -> 
 
 
 def _refused(
-    service: Service, request: Request, error: MedSiglipSearchError, sent: Iterable[str] = ()
+    service: Service,
+    request: Request,
+    error: MedSiglipSearchError,
+    sent: Iterable[str] = (),
+    place: str = "/",
 ) -> Response:
     """Record a login that failed, and show the page again with what is wrong."""
     outcome: Outcome = "refused" if isinstance(error, ServiceError) else "failed"
     nobody = anonymous_caller(_address(request), request.scope["state"]["request_id"])
     service.audit.record(Event("login", nobody, outcome=outcome))
     problem = problems.problem_of(error, sent)
-    page = login_page.page(service.access, problem.detail)
+    page = login_page.page(service.access, problem.detail, place)
     return HTMLResponse(page, problem.status, dict(problem.headers))
 
 
