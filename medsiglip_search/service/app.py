@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
+from starlette.types import Lifespan
 
 from medsiglip_search import __version__
 from medsiglip_search.errors import (
@@ -24,7 +25,17 @@ from medsiglip_search.errors import (
 from medsiglip_search.service import problems
 from medsiglip_search.service.core import Service
 from medsiglip_search.service.gate import Gate
-from medsiglip_search.service.routes import access, galleries, health, images, searches
+from medsiglip_search.service.openapi import DescribedApi
+from medsiglip_search.service.routes import (
+    access,
+    explanations,
+    galleries,
+    health,
+    images,
+    jobs,
+    labels,
+    searches,
+)
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -47,20 +58,8 @@ def create_app(service: Service, mount_pages: MountPages | None = None) -> FastA
         yield
         service.close()
 
-    app = FastAPI(
-        title="medsiglip-search",
-        version=__version__,
-        description=DESCRIPTION,
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url="/openapi.json",
-        # With a policy of its own here, which lets no other site in, Gradio reflects no origin.
-        middleware=[Middleware(CORSMiddleware, allow_origins=[])],
-    )
+    app = described_api(lifespan)
     app.state.service = service
-    for routes in (access, health, galleries, searches, images):
-        app.include_router(routes.router)
     app.add_api_route("/v1/{rest:path}", _nothing_here, methods=METHODS, include_in_schema=False)
     for kind in (MedSiglipSearchError, OSError):
         app.add_exception_handler(kind, _answer)
@@ -68,6 +67,25 @@ def create_app(service: Service, mount_pages: MountPages | None = None) -> FastA
     app.add_exception_handler(HTTPException, _answer_http)
     pages = mount_pages(app, service) if mount_pages is not None else ()
     app.add_middleware(Gate, service=service, pages=frozenset(pages))
+    return app
+
+
+def described_api(lifespan: Lifespan[FastAPI] | None = None) -> DescribedApi:
+    """Return the API without a service behind it: enough to say what there is."""
+    app = DescribedApi(
+        title="medsiglip-search",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        generate_unique_id_function=lambda route: route.name,
+        # With a policy of its own here, which lets no other site in, Gradio reflects no origin.
+        middleware=[Middleware(CORSMiddleware, allow_origins=[])],
+    )
+    for routes in (access, health, galleries, searches, images, labels, jobs, explanations):
+        app.include_router(routes.router)
     return app
 
 

@@ -1,0 +1,137 @@
+"""Label sets, those that come along and those that a caller writes, and the runs of both over a gallery."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+from medsiglip_search.errors import InvalidLabelSet, InvalidQuery, NotFound
+from medsiglip_search.labelling.studies import GroupBy
+from medsiglip_search.labels import LabelSet
+from medsiglip_search.labels.reading import parse_label_set
+from medsiglip_search.labels.shipped import shipped_label_set, shipped_names, shipped_text
+from medsiglip_search.records import Value
+from medsiglip_search.service.asking import Asked
+from medsiglip_search.service.callers import Caller
+from medsiglip_search.service.core import Service
+from medsiglip_search.service.galleries import View
+from medsiglip_search.service.jobs import Job
+from medsiglip_search.service.jobs.label_job import LabelWork
+from medsiglip_search.service.operations.searching import condition_of
+
+MOST_YAML_BYTES = 256 << 10
+MOST_LABELS, MOST_PROMPTS = 500, 20_000
+OWN_NAME = "own"
+"""What a set that a caller writes is called unless it says so itself."""
+
+FORMAT_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        """label labels set line name mode source notes templates template absent present prompts prompt
+        threshold findings exclusive abstain text texts mapping list names number probability add write
+        leave out correct quote rename join change yaml not yes the has for and under one two more
+        known twice there stands nothing written entry missing empty found expected allowed here many
+        few""",
+    )
+)
+"""Words that messages about label sets are made of: to read them there repeats nothing of a set."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRun:
+    """What is to be labelled, and with what: a shipped set by name, or one as YAML text, and not both.
+
+    where, filters: see `Asked`. group_by: these as a whole, in place of images.
+    """
+
+    label_set: str | None = None
+    yaml: str | None = None
+    where: str | None = None
+    filters: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    group_by: GroupBy | None = None
+
+
+@cache
+def label_sets() -> tuple[LabelSet, ...]:
+    """Return the label sets that come along."""
+    return tuple(shipped_label_set(name) for name in shipped_names())
+
+
+def label_set_text(name: str) -> str:
+    """Return the YAML of a label set that comes along. Raises NotFound."""
+    if name not in shipped_names():
+        raise NotFound("there is no label set of such a name; GET /v1/label-sets lists those that there are")
+    return shipped_text(name)
+
+
+def read_yaml(text: str) -> LabelSet:
+    """Return the label set that a caller has written. Raises InvalidLabelSet, with the line.
+
+    The error may quote the text: it is for whoever wrote that, and for nobody else.
+    """
+    if len(text.encode("utf-8", "surrogatepass")) > MOST_YAML_BYTES:
+        raise InvalidLabelSet(
+            f"the label set is larger than {MOST_YAML_BYTES >> 10} kB; split it into several"
+        )
+    label_set = parse_label_set(text, "the label set", OWN_NAME)
+    if len(label_set.labels) > MOST_LABELS:
+        raise InvalidLabelSet(f"the label set has more than {MOST_LABELS} labels; split it into several")
+    if sum(len(label.prompts) + len(label.absent) for label in label_set.labels) > MOST_PROMPTS:
+        raise InvalidLabelSet(f"the label set has more than {MOST_PROMPTS} prompts; take some out")
+    return label_set
+
+
+def count(service: Service, caller: Caller, name: str, run: LabelRun) -> int:
+    """Return how many images a run would be about. Raises InvalidQuery for a filter that cannot be read."""
+    with service.audit.watch(caller, "facets", name):
+        view = service.gallery(caller, name).view
+        return _count(view, _condition(view, run))
+
+
+def start(service: Service, caller: Caller, name: str, run: LabelRun) -> Job:
+    """Start labelling, and return the job.
+
+    Raises NotFound, Unavailable, Forbidden, InvalidLabelSet, InvalidQuery if no image fits, Conflict.
+    """
+    with service.audit.watch(caller, "label", name) as entry:
+        gallery = service.gallery(caller, name)
+        caller.require("labeller")
+        label_set = _asked_set(run)
+        view = gallery.view
+        condition = _condition(view, run)
+        images = _count(view, condition)
+        if not images:
+            raise InvalidQuery("no image fits the filter; change it or leave it out")
+        work = LabelWork(
+            name,
+            view.gallery,
+            view.searcher.encoder,
+            label_set,
+            condition,
+            run.group_by,
+            service.settings.hidden,
+        )
+        job = service.jobs.start("label", name, caller.principal.name, work)
+        entry.subjects = [job.id]
+        entry.details.update(label_set_digest=label_set.digest[:16], images=images)
+        return job
+
+
+def _asked_set(run: LabelRun) -> LabelSet:
+    if (run.label_set is None) == (run.yaml is None):
+        raise InvalidQuery("give either label_set, a name, or yaml, a text")
+    if run.yaml is not None:
+        return read_yaml(run.yaml)
+    for label_set in label_sets():
+        if label_set.name == run.label_set:
+            return label_set
+    raise NotFound("there is no label set of such a name; GET /v1/label-sets lists those that there are")
+
+
+def _condition(view: View, run: LabelRun) -> str | None:
+    return condition_of(view, Asked(where=run.where, filters=run.filters))
+
+
+def _count(view: View, condition: str | None) -> int:
+    selected = view.selections.select(condition)
+    return len(view.gallery) if selected is None else len(selected)
