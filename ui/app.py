@@ -8,11 +8,15 @@ import gradio as gr
 from fastapi import FastAPI
 
 from medsiglip_search.service.core import Service
-from ui import search
+from ui import case, compare, search
 
 FILES = Path(__file__).parent / "files"
 
-PAGES: tuple[tuple[str, str, ModuleType], ...] = (("Search", "/", search),)
+PAGES: tuple[tuple[str, str, ModuleType], ...] = (
+    ("Search", "/", search),
+    ("Case", "/case", case),
+    ("Compare", "/compare", compare),
+)
 """Name, path and module of each page; the first one is where people come in."""
 
 PATHS = tuple(path for _, path, _ in PAGES)
@@ -42,6 +46,6 @@ def mount_pages(app: FastAPI, service: Service) -> Collection[str]:
         mcp_server=False,
         # The browser's own fonts: Gradio's default ones come from another site.
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-        css_paths=[FILES / "pages.css"],
+        css_paths=[FILES / "pages.css", FILES / "search.css", FILES / "viewer.css"],
     )
     return PATHS

@@ -1,7 +1,7 @@
 """The bar at the top of every page: where one can go, who is signed in, and the way out."""
 
 import gradio as gr
-from gradio.context import get_blocks_context
+from gradio.context import Context
 
 from medsiglip_search.service.core import Service
 from ui.calls import caller_of, handler
@@ -13,7 +13,7 @@ PAGES = (("Search", "/"), ("Map", "/map"), ("Label", "/label"), ("Jobs", "/jobs"
 
 def header(service: Service) -> None:
     """Add the bar to the page that is being built."""
-    blocks = get_blocks_context()
+    blocks = Context.root_block
     assert blocks is not None, "a page is built inside of Blocks"
     here = "/" + blocks.current_page
     gr.Navbar(visible=False)

@@ -18,8 +18,8 @@ def left_out(
 
     groups: gives the groups by a column. other_patients: as in `Query`.
     The images asked about, and those that hits are not to be like, are left out, and others with the same
-    pixels. Where other patients are asked for, so are all images of the patients of the images asked about and
-    of the query's files; of an image whose patient is not known just the image.
+    pixels. Where other patients are asked for, so are all images of the patients of the images asked about
+    and of the query's files; of an image whose patient is not known just the image.
     """
     excluded, notes = _asked_about(gallery, groups, embedded, other_patients)
     if len(embedded.unlike):

@@ -14,6 +14,7 @@ Action = Literal[
     "refused",
     "search",
     "facets",
+    "browse",
     "thumbnail",
     "picture",
     "heatmap",

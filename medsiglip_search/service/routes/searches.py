@@ -40,7 +40,7 @@ class StudyPart(Body):
 
 
 class SearchRequest(Body):
-    """What to look for: text, images, like and study each with the weight 1, parts with weights of their own."""
+    """What to look for: text, images, like, study with the weight 1, parts with weights of their own."""
 
     text: str | None = None
     images: list[ImagePart] = Field([], max_length=16)
@@ -84,9 +84,9 @@ class SearchRequest(Body):
 class SearchResponse(BaseModel):
     """The hits, best first, and what is said of them all.
 
-    hits: as `search --json` prints them, with the addresses of their pictures. matches: whether the best of them
-    stands out of the gallery. cursor: asks for the next page; null after the last. notes: how the query was
-    understood.
+    hits: as `search --json` prints them, with the addresses of their pictures. matches: whether the best of
+    them stands out of the gallery. cursor: asks for the next page; null after the last. notes: how the query
+    was understood.
     """
 
     hits: list[dict[str, Any]]
