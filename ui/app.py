@@ -28,7 +28,7 @@ def mount_pages(app: FastAPI, service: Service) -> Collection[str]:
     with gr.Blocks(title="medsiglip-search", analytics_enabled=False, fill_width=True) as blocks:
         first.build(service)
     for name, path, module in others:
-        with blocks.route(name, path):
+        with blocks.route(name, path, show_in_navbar=False):  # the pages have a bar of their own
             module.build(service)
     gr.mount_gradio_app(
         app,

@@ -82,7 +82,7 @@ def with_values(image: Image.Image) -> Samples | Image.Image:
 
 
 def range_of(samples: Samples) -> ValueRange | None:
-    """Return which values grey samples have, as they are shown without a window; None of levels and colours."""
+    """Return which values grey samples have, all shown without a window; None of levels and colours."""
     if samples.array.dtype == np.uint8 or samples.is_colour:
         return None
     window = _real_range(samples)

@@ -16,7 +16,7 @@ from medsiglip_search.service.operations.pictures import instance_of
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a column of the gallery holds of an image: a word of `DECISIONS`, or the label of an exclusive set."""
+    """What a column of the gallery holds of an image: a word of `DECISIONS`, or an exclusive label."""
 
     column: str
     about: LabelColumn
@@ -25,7 +25,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class LabelScore:
-    """A label of an image. probability: not calibrated. threshold: from which probability it counts as present."""
+    """A label of an image. probability: not calibrated. threshold: from which on it is present."""
 
     label: str
     score: float

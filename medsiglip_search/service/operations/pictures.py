@@ -1,4 +1,4 @@
-"""Pictures: thumbnails, the full picture through a window, where it answers a text, and uploads to ask with."""
+"""Pictures: thumbnails, the full picture through a window, where it answers a text; uploads to ask with."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,8 +25,11 @@ MOST_SLICES = 2_000
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What is told of an image. row: its columns, without what is hidden. slices: the image_ids of its series, in
-    their order; itself alone where it is of none."""
+    """What is told of an image.
+
+    row: its columns, without what is hidden. slices: the image_ids of its series, in their order; its own
+    alone where it is of none.
+    """
 
     row: dict[str, Any]
     slices: tuple[int, ...]
@@ -34,7 +37,10 @@ class ImageFacts:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What a file has beyond one picture. values: of the image's frame; None where no window fits, as of colours."""
+    """What a file has beyond one picture.
+
+    values: of the image's frame; None where no window fits, as of colours.
+    """
 
     frame_count: int
     values: ValueRange | None
@@ -59,9 +65,9 @@ def facts(service: Service, caller: Caller, name: str, image_id: int) -> ImageFa
 
 
 def study(service: Service, caller: Caller, name: str, image_id: int, most: int) -> list[dict[str, Any]]:
-    """Return what is told of the other images of an image's study, in their order: at most so many, evenly spread.
+    """Return what is told of the other images of an image's study, in their order.
 
-    Raises NotFound, Unavailable.
+    most: so many of them, evenly spread. Raises NotFound, Unavailable.
     """
     with service.audit.watch(caller, "metadata", name) as entry:
         gallery = service.gallery(caller, name)
@@ -108,8 +114,8 @@ def heat(
 ) -> tuple[Picture, Heatmap]:
     """Return an image, and which places of it answer `text`.
 
-    frame: of its file; the image's own by default. Raises as `picture`, InvalidQuery for a text that is empty,
-    TooLarge, and ExplainerUnavailable for an encoder without patches.
+    frame: of its file; the image's own by default. Raises as `picture`, InvalidQuery for an empty text,
+    TooLarge, ExplainerUnavailable for an encoder without patches.
     """
     with service.audit.watch(caller, "heatmap", name) as entry:
         entry.subjects = [str(image_id)]
@@ -175,7 +181,7 @@ def _picture(
 
 
 def _others_of_study(gallery: OpenGallery, instance: Instance) -> list[Instance]:
-    """Return the images of its study by series and place, itself among them; none where the study is not known."""
+    """Return the images of its study by series and place, itself among them; none of an unknown study."""
     if instance.attributes.study is None:
         return []
     opened = gallery.view.gallery

@@ -27,8 +27,8 @@ LabelSetName = Annotated[
 class HeatmapRequest(Body):
     """text: what to look for in the picture; in the body, since addresses end in the logs of proxies.
 
-    form: the picture with colours over it, or the colours alone as a layer that lets the picture through, to which
-    the opacity is left to whoever lays it over. frame: of the image's file; its own by default.
+    form: the picture with colours over it, or the colours alone, to be laid over it with any opacity.
+    frame: of the image's file; its own by default.
     """
 
     text: str
@@ -38,14 +38,14 @@ class HeatmapRequest(Body):
 
 
 class ImageResponse(BaseModel):
-    """image: its columns. slices: the image_ids of its series in the order of their position, itself included."""
+    """image: its columns. slices: the image_ids of its series by their position, itself included."""
 
     image: dict[str, Any]
     slices: list[int]
 
 
 class ValueRangeResponse(BaseModel):
-    """In modality units, HU of CT. window: the values shown as black and as white by the file, or fitted to it."""
+    """In modality units. window: what the file shows as black and as white, or what fits its values."""
 
     low: float
     high: float
@@ -61,7 +61,7 @@ class ValuesResponse(BaseModel):
 
 
 class LabelsResponse(BaseModel):
-    """decided: columns of the gallery that hold decisions. scored: the labels of a set, the likeliest first."""
+    """decided: what columns of decisions hold. scored: the labels of a set, the likeliest first."""
 
     decided: dict[str, str]
     scored: dict[str, Any] | None
@@ -110,7 +110,7 @@ def picture(
     frame: Frame = None,
     window: Window = None,
 ) -> Response:
-    """Return the picture at its full size, rendered from its file; X-Frame-Count tells how many frames that has."""
+    """Return the picture at its full size, rendered from its file; X-Frame-Count tells that file's frames."""
     shown = pictures.picture(service, caller, gallery, image_id, frame, window)
     return Response(png(shown.pixels), 200, {"X-Frame-Count": str(shown.frame_count)}, "image/png")
 
