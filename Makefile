@@ -8,13 +8,17 @@ READY := $(VENV)/.ready
 # Threads that wait by spinning are slow beside other busy programs.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test fuzz crash damage readers lint types
+.PHONY: demo test openapi fuzz crash damage readers lint types
 
 demo: $(READY)
 	$(BIN)/medsiglip-search demo --out demo-output
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# What the API says of itself, which a test compares with docs/openapi.json.
+openapi: $(READY)
+	$(BIN)/python -m medsiglip_search.service.openapi docs/openapi.json
 
 # Damaged files by the thousand; how many, and from which seed on, by COUNT and SEED.
 COUNT ?= 20000

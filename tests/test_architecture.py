@@ -23,6 +23,7 @@ HOMES = {
     "fsspec": ["indexer/sources/remote"],
     "authlib": ["medsiglip_search/service/access/oidc", "medsiglip_search/service/access/provider"],
     "httpx": [
+        "medsiglip_search/client/calls",
         "medsiglip_search/explain/server/address",
         "medsiglip_search/explain/server/calls",
         "medsiglip_search/service/access/provider",
@@ -118,6 +119,16 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert module in run.stdout.split()
     assert set(run.stdout.split()) & set(SLOW_TO_IMPORT) == set()
+
+
+def test_the_client_needs_httpx_and_the_standard_library_alone() -> None:
+    ours = {module for module in modules() if module.startswith("medsiglip_search/client/")}
+    needed = {name for module in ours for name, _ in imports(module)}
+    foreign = {name for name in needed if name.split(".")[0] not in sys.stdlib_module_names}
+    assert foreign == {"httpx", "medsiglip_search.client.calls", "medsiglip_search.client.values"}
+    program = "import sys, medsiglip_search.client; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert set(run.stdout.split()) & {*SLOW_TO_IMPORT, "numpy", "pydantic"} == {"httpx"}
 
 
 def test_the_command_needs_no_configuration_to_be_found() -> None:

@@ -44,8 +44,8 @@ MountPages = Callable[[FastAPI, Service], Collection[str]]
 
 DESCRIPTION = (
     "Search, label and explain archives of medical images. Research software, not a medical device. Every "
-    "request needs a key (`Authorization: Bearer msk_...`), unless the service is open to its own machine alone. "
-    "Errors are problem documents (RFC 9457); their `request_id` is in the service's log."
+    "request needs a key (`Authorization: Bearer msk_...`), unless the service is open to its own machine "
+    "alone. Errors are problem documents (RFC 9457); their `request_id` is in the service's log."
 )
 
 
@@ -90,7 +90,7 @@ def described_api(lifespan: Lifespan[FastAPI] | None = None) -> DescribedApi:
 
 
 def _nothing_here(request: Request) -> None:
-    """Say that there is nothing at an address of the API; the pages, which come after it, know it no better."""
+    """Say that there is nothing at an address of the API; the pages, which come after it, know no better."""
     kinds = (route.matches(request.scope)[0] for route in request.app.router.routes)
     raise HTTPException(405 if Match.PARTIAL in kinds else 404)
 

@@ -76,6 +76,10 @@ _OWN_WORDS: dict[type[BaseException], Problem] = {
 }
 """Errors whose messages name places on the server: people get these words instead."""
 
+_DISK_FULL = Problem(
+    507, "disk-full", "The service's disk is full", "Tell an administrator; try again then.", {}
+)
+
 _UNKNOWN = Problem(
     500,
     "internal",
@@ -83,6 +87,12 @@ _UNKNOWN = Problem(
     "It is in the service's log under the request id; what was asked for was not done.",
     {},
 )
+
+
+def listed() -> list[Problem]:
+    """Return the problems that there are, without their details."""
+    kinds = [Problem(status, code, title, "", {}) for _, status, code, title in _KINDS]
+    return [*kinds, *_OWN_WORDS.values(), _DISK_FULL, _UNKNOWN]
 
 
 def problem_of(error: BaseException, sent: Iterable[str] = (), known: Iterable[str] = ()) -> Problem:
@@ -105,9 +115,7 @@ def problem_of(error: BaseException, sent: Iterable[str] = (), known: Iterable[s
                 code = f"{code}:{error.reason.value}"
             return Problem(status, code, title, without(str(error), sent, known), headers)
     if isinstance(error, OSError) and error.errno == 28:  # ENOSPC
-        return Problem(
-            507, "disk-full", "The service's disk is full", "Tell an administrator; try again then.", {}
-        )
+        return _DISK_FULL
     return _UNKNOWN
 
 
