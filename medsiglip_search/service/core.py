@@ -1,5 +1,6 @@
 """The parts of a running service, put together once and shared by routes and pages."""
 
+import asyncio
 import hashlib
 import hmac
 import os
@@ -36,7 +37,10 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Service:
-    """All that requests share. `start` it before the first and `close` it after the last."""
+    """All that requests share. `start` it before the first and `close` it after the last.
+
+    ending: set when no new requests come, for answers that would go on for ever.
+    """
 
     def __init__(self, settings: ServiceSettings, access: Access, file_of: FileOf) -> None:
         """Take the settings. access: who may come in. file_of: opens the files of archives."""
@@ -45,6 +49,7 @@ class Service:
         self.access = access
         self.file_of = file_of
         self.metrics = Metrics()
+        self.ending = asyncio.Event()
         self.audit = AuditLog(settings.state)
         self.galleries = Galleries(settings.galleries, settings.device, self.metrics.batch.observe)
         self.classifiers = Classifiers()
@@ -93,7 +98,7 @@ class Service:
         return self.galleries[name]
 
     def archive_name(self, place: str) -> str:
-        """Return how users know an archive: by its name in the settings, else by one that says nothing of it."""
+        """Return how users know an archive: its name in the settings, or else one that says nothing of it."""
         names = {path: name for name, path in self.settings.archives.items()}
         return names.get(place) or f"archive-{self.digest([place])[:6]}"
 

@@ -19,7 +19,7 @@ from medsiglip_search.service import login_page, problems
 from medsiglip_search.service.callers import Caller
 from medsiglip_search.service.core import Service
 from medsiglip_search.service.headers import security_headers
-from medsiglip_search.service.paths import OWN, is_files, is_open, is_page, is_served
+from medsiglip_search.service.paths import OWN, is_endless, is_files, is_open, is_page, is_served
 
 SESSION_COOKIE = "medsiglip_session"
 HTML = "text/html; charset=utf-8"
@@ -161,7 +161,7 @@ class _Passage:
     async def _bounded_receive(self) -> Message:
         """Receive the next piece of the body, as long as it is not too much and comes in time."""
         if self._body_bytes < 0:  # the body is complete; what comes is that the client has gone
-            return await self._receive()
+            return await self._departure()
         try:
             message = await asyncio.wait_for(self._receive(), self._service.settings.limits.body_wait_s)
         except TimeoutError:
@@ -174,6 +174,19 @@ class _Passage:
         if not message.get("more_body", False):
             self._body_bytes = -1
         return message
+
+    async def _departure(self) -> Message:
+        """Receive that the client has gone; of an endless answer also that the service ends."""
+        if not is_endless(self._scope["path"]):
+            return await self._receive()
+        gone = asyncio.ensure_future(self._receive())
+        ends = asyncio.ensure_future(self._service.ending.wait())
+        await asyncio.wait((gone, ends), return_when=asyncio.FIRST_COMPLETED)
+        ends.cancel()
+        if gone.done():
+            return gone.result()
+        gone.cancel()
+        return {"type": "http.disconnect"}
 
     async def _sealed_send(self, message: Message) -> None:
         """Send on, with the headers that keep an answer where it belongs."""

@@ -22,7 +22,14 @@ PAGE_CALLS = (
     "/gradio_api/startup-events",
     "/gradio_api/theme.css",
 )
-"""What pages call of Gradio. Its uploads, files, proxies, monitoring, histories, named calls are not served."""
+"""What pages call of Gradio. Its uploads, files, proxies, monitoring, histories and named calls are not there."""
+
+
+def is_endless(path: str) -> bool:
+    """Tell whether an answer goes on for as long as somebody listens."""
+    return path.startswith("/gradio_api/heartbeat/") or (
+        path.startswith("/v1/jobs/") and path.endswith("/events")
+    )
 
 
 def is_open(path: str) -> bool:

@@ -18,7 +18,7 @@ from medsiglip_search.service.access.keys import KeyStore
 from medsiglip_search.service.app import create_app
 from medsiglip_search.service.callers import Role
 from medsiglip_search.service.core import Service
-from medsiglip_search.service.running import build
+from medsiglip_search.service.running import Server, build
 from medsiglip_search.service.settings import ServiceSettings
 from ui.app import mount_pages
 
@@ -62,7 +62,7 @@ def serving(
         )
         app = create_app(service, mount_pages)
         config = uvicorn.Config(app, log_config=None, access_log=False)
-        server = uvicorn.Server(config)
+        server = Server(config, service)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
