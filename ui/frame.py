@@ -16,7 +16,6 @@ def header(service: Service) -> None:
     blocks = Context.root_block
     assert blocks is not None, "a page is built inside of Blocks"
     here = "/" + blocks.current_page
-    gr.Navbar(visible=False)
     bar = gr.HTML(_bar(service, here, {here}, None), apply_default_css=False)
 
     @handler

@@ -36,11 +36,13 @@ def build(service: Service) -> None:
     frame.header(service)
     tab = gr.State(Tab(Link(next(iter(service.galleries)), Asked())))
     uploads = gr.State(())
-    with gr.Group(elem_classes="look-for"):
+    with gr.Column(elem_classes="look-for"):
         with gr.Row(elem_classes="asking"):
             text = gr.Textbox(
                 label="Look for",
-                placeholder="left pleural effusion",
+                show_label=False,
+                container=False,
+                placeholder="Look for, such as: left pleural effusion",
                 lines=1,
                 max_lines=8,
                 autofocus=True,
