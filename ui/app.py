@@ -8,7 +8,7 @@ import gradio as gr
 from fastapi import FastAPI
 
 from medsiglip_search.service.core import Service
-from ui import case, compare, search
+from ui import case, compare, label, search
 
 FILES = Path(__file__).parent / "files"
 
@@ -16,6 +16,7 @@ PAGES: tuple[tuple[str, str, ModuleType], ...] = (
     ("Search", "/", search),
     ("Case", "/case", case),
     ("Compare", "/compare", compare),
+    ("Label", "/label", label),
 )
 """Name, path and module of each page; the first one is where people come in."""
 
@@ -46,6 +47,12 @@ def mount_pages(app: FastAPI, service: Service) -> Collection[str]:
         mcp_server=False,
         # The browser's own fonts: Gradio's default ones come from another site.
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-        css_paths=[FILES / "pages.css", FILES / "search.css", FILES / "viewer.css"],
+        css_paths=[
+            FILES / "pages.css",
+            FILES / "search.css",
+            FILES / "viewer.css",
+            FILES / "label.css",
+            FILES / "jobs.css",
+        ],
     )
     return PATHS

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from medsiglip_search.labels import Label, LabelSet
+from medsiglip_search.labels import LabelSet, Mode
 
 # What stands for itself without quotes, whatever YAML takes other words for.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9 /()+-]*[A-Za-z0-9)]")
@@ -17,31 +17,36 @@ def yaml_of(label_set: LabelSet) -> str:
 
 
 def _lines(label_set: LabelSet) -> Iterator[str]:
-    yield f"name: {_text(label_set.name)}"
+    yield f"name: {text_of(label_set.name)}"
     yield f"mode: {label_set.mode}"
     for key, text in (("source", label_set.source), ("notes", label_set.notes)):
         if text:
-            yield f"{key}: {_text(text)}"
+            yield f"{key}: {text_of(text)}"
     yield "labels:"
-    for label in label_set.labels:
-        yield f"  {_text(label.name)}:"
-        yield from _label(label, label_set.mode == "findings")
+    for one in label_set.labels:
+        threshold = None if one.threshold is None else repr(one.threshold)
+        yield from label_lines(one.name, one.prompts, one.absent, threshold, label_set.mode)
 
 
-def _label(label: Label, is_finding: bool) -> Iterator[str]:
-    yield f"    {'present' if is_finding else 'prompts'}: {_texts(label.prompts)}"
-    if is_finding:
-        yield f"    absent: {_texts(label.absent)}"
-    if label.threshold is not None:
-        yield f"    threshold: {label.threshold!r}"
+def label_lines(
+    name: str, prompts: Sequence[str], absent: Sequence[str], threshold: str | None, mode: Mode
+) -> Iterator[str]:
+    """Yield the lines of one label below `labels:`. threshold: as it is to be written."""
+    yield f"  {text_of(name)}:"
+    yield f"    {'present' if mode == 'findings' else 'prompts'}: {_texts(prompts)}"
+    if mode == "findings":
+        yield f"    absent: {_texts(absent)}"
+    if threshold is not None:
+        yield f"    threshold: {threshold}"
 
 
-def _texts(texts: Sequence[str]) -> str:
-    return f"[{', '.join(map(_text, texts))}]"
-
-
-def _text(text: str) -> str:
+def text_of(text: str) -> str:
+    """Return a text as YAML has it, in quotes where it would be another thing without."""
     if _PLAIN.fullmatch(text) and text.lower() not in _OTHER_THAN_TEXT:
         return text
     # JSON's quotes are YAML's, but for what YAML wants escaped, and JSON writes as halves of a character.
     return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in json.dumps(text, ensure_ascii=False))
+
+
+def _texts(texts: Sequence[str]) -> str:
+    return f"[{', '.join(map(text_of, texts))}]"

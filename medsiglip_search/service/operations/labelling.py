@@ -1,13 +1,18 @@
 """Label sets, those that come along and those that a caller writes, and the runs of both over a gallery."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
+
+import pyarrow.parquet as pq
 
 from medsiglip_search.errors import InvalidLabelSet, InvalidQuery, NotFound
+from medsiglip_search.labelling import output
 from medsiglip_search.labelling.studies import GroupBy
-from medsiglip_search.labels import LabelSet
+from medsiglip_search.labels import LabelSet, Mode
 from medsiglip_search.labels.reading import parse_label_set
 from medsiglip_search.labels.shipped import shipped_label_set, shipped_names, shipped_text
 from medsiglip_search.records import Value
@@ -16,7 +21,8 @@ from medsiglip_search.service.callers import Caller
 from medsiglip_search.service.core import Service
 from medsiglip_search.service.galleries import View
 from medsiglip_search.service.jobs import Job
-from medsiglip_search.service.jobs.label_job import LabelWork
+from medsiglip_search.service.jobs.label_job import PARQUET, SUMMARY, LabelWork
+from medsiglip_search.service.operations import working
 from medsiglip_search.service.operations.searching import condition_of
 
 MOST_YAML_BYTES = 256 << 10
@@ -49,6 +55,23 @@ class LabelRun:
     where: str | None = None
     filters: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     group_by: GroupBy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a label run came to.
+
+    count: of `of_what`: images, studies, ... labels: as `Summary.rows` has them.
+    uncertain: decisions that could as well have been others, see `Uncertain.rows`; empty for groups.
+    """
+
+    label_set: str
+    label_set_digest: str
+    mode: Mode
+    count: int
+    of_what: str
+    labels: tuple[Mapping[str, Any], ...]
+    uncertain: tuple[Mapping[str, Any], ...]
 
 
 @cache
@@ -115,6 +138,27 @@ def start(service: Service, caller: Caller, name: str, run: LabelRun) -> Job:
         entry.subjects = [job.id]
         entry.details.update(label_set_digest=label_set.digest[:16], images=images)
         return job
+
+
+def results(service: Service, caller: Caller, job_id: str) -> Results:
+    """Return what a label run came to. Raises NotFound for another job, and before it is done; Forbidden."""
+    job = working.job(service, caller, job_id)
+    with service.audit.watch(caller, "export", job.gallery) as entry:
+        entry.subjects = [job.id]
+        caller.require("labeller")
+        summary = json.loads(service.jobs.file(job.id, SUMMARY).read_bytes())
+        schema = pq.read_schema(service.jobs.file(job.id, PARQUET))
+        about = json.loads(schema.metadata[output.KEY.encode()])
+        entry.details["file"] = SUMMARY
+        return Results(
+            about["label_set"],
+            about["label_set_digest"],
+            about["mode"],
+            summary["count"],
+            summary["of_what"],
+            tuple(summary["labels"]),
+            () if about["group_by"] else tuple(summary["uncertain"]),
+        )
 
 
 def _asked_set(run: LabelRun) -> LabelSet:
