@@ -1,14 +1,16 @@
 """Serving: the browser pages and the REST API in one process."""
 
 import re
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medsiglip_search.commands.options import Device, State
-from medsiglip_search.errors import InvalidQuery
+from medsiglip_search.errors import GalleryDamaged, GalleryMismatch, InvalidQuery
 from medsiglip_search.terminal import note
 
 if TYPE_CHECKING:
@@ -62,7 +64,9 @@ def serve_command(file_of: "Callable[[], FileOf]", pages: "Callable[[], MountPag
         keys: Annotated[
             bool,
             typer.Option(
-                "--keys", help="Ask for keys on this machine, too; elsewhere they are always asked for."
+                "--keys",
+                help="Ask for keys on this machine, too; elsewhere, and behind a proxy that --https or "
+                "--allow-host tells of, they are always asked for.",
             ),
         ] = False,
         archive: Annotated[
@@ -93,8 +97,8 @@ def serve_command(file_of: "Callable[[], FileOf]", pages: "Callable[[], MountPag
             bool,
             typer.Option(
                 "--show-files",
-                help="Tell where in its archive a file is, which can name a patient; on this machine alone it is "
-                "told in any case.",
+                help="Tell where in its archive a file is, which can name a patient; on this machine alone "
+                "it is told in any case.",
             ),
         ] = False,
         allow_host: Annotated[
@@ -122,21 +126,26 @@ def serve_command(file_of: "Callable[[], FileOf]", pages: "Callable[[], MountPag
         """
         from medsiglip_search.explain.opening import Access as ExplainerAccess
         from medsiglip_search.service.access.authenticating import AccessSettings, is_loopback, require_access
-        from medsiglip_search.service.running import run, use_private_folder
+        from medsiglip_search.service.listening import listening
         from medsiglip_search.service.settings import ServiceSettings
         from medsiglip_search.service.settings_file import SettingsFile, read_settings_file
 
         read = read_settings_file(config) if config is not None else SettingsFile()
+        hosts = (*(allow_host or ()), *read.hosts)
+        # Behind a proxy whoever reaches that reaches the service, wherever it listens itself.
+        is_local = not https and all(map(is_loopback, (host, *hosts)))
         access = AccessSettings(
-            keys=keys or not is_loopback(host), oidc=read.oidc.settings() if read.oidc is not None else None
+            keys=keys or not is_local, oidc=read.oidc.settings() if read.oidc is not None else None
         )
         require_access(host, access)
+        served = named(galleries or [], read.galleries)
+        require_galleries(served.values())
         settings = ServiceSettings(
-            galleries=named(galleries or [], read.galleries),
+            galleries=served,
             state=state,
             host=host,
             port=port,
-            hosts=(*(allow_host or ()), *read.hosts),
+            hosts=hosts,
             origins=(*(allow_origin or ()), *read.origins),
             archives={**read.archives, **_pairs(archive or [], "--archive")},
             hidden=frozenset([*(hide or []), *read.hide, *([] if show_files or access.is_open else ["uri"])]),
@@ -147,11 +156,16 @@ def serve_command(file_of: "Callable[[], FileOf]", pages: "Callable[[], MountPag
             limits=read.limits.settings(),
         )
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        note(f"Serving {', '.join(settings.galleries)} at {address} (API: {address}/v1). Ctrl-C ends it.")
-        if access.is_open:
-            note("Open to everybody on this machine. Research software, not a medical device.")
-        use_private_folder(state)
-        run(settings, access, file_of(), pages() if with_pages else None)
+        with listening(host, port) as listener:
+            note(f"Serving {', '.join(served)} at {address} (API: {address}/v1). Ctrl-C ends it.")
+            if access.is_open:
+                note("Open to everybody on this machine. Research software, not a medical device.")
+            elif access.oidc is None:
+                _tell_how_to_come_in(state)
+            from medsiglip_search.service.running import run, use_private_folder
+
+            use_private_folder(state)
+            run(settings, access, file_of(), pages() if with_pages else None, listener)
 
     return serve
 
@@ -163,17 +177,39 @@ def named(places: Sequence[str], others: "dict[str, Path]") -> dict[str, Path]:
         name, separator, path = place.partition("=")
         if not separator or "/" in name:
             name, path = Path(place).resolve().name, place
-        if not _NAME.fullmatch(name):
-            raise InvalidQuery(
-                f"{name!r}: no name that can stand in an address; name the gallery by letters and digits: "
-                "own=FOLDER"
-            )
         if name in found:
             raise InvalidQuery(f"{name}: two galleries have this name; give another: own={path}")
         found[name] = Path(path)
     if not found:
         raise InvalidQuery("no gallery; name one, such as: serve my-gallery")
+    for name in found:
+        if not _NAME.fullmatch(name):
+            raise InvalidQuery(
+                f"{name!r}: no name that can stand in an address; name the gallery by letters and digits: "
+                "own=FOLDER"
+            )
     return found
+
+
+def require_galleries(paths: Iterable[Path]) -> None:
+    """Raise GalleryNotFound where there is none, GalleryError where one cannot be read."""
+    from medsiglip_search.gallery_folder import read_meta
+
+    for path in paths:
+        # One that is damaged does not keep the others from being served; users are told of it.
+        with suppress(GalleryDamaged, GalleryMismatch):
+            read_meta(path)
+
+
+def _tell_how_to_come_in(state: Path) -> None:
+    """Say how the first key is made, as long as no key lets anybody in. Raises Unavailable."""
+    from medsiglip_search.service.access.keys import KeyStore
+
+    store = KeyStore(state)
+    known = store.keys()
+    if not any(store.is_valid(key.id) for key in known):
+        command = f"medsiglip-search keys add NAME --role admin --state {shlex.quote(str(state))}"
+        note(f"No key is valid, so nobody can come in. This makes one, now or while it serves: {command}")
 
 
 def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import uvicorn
@@ -14,6 +15,7 @@ from medsiglip_search.service.access.keys import KeyStore
 from medsiglip_search.service.access.rates import Rates
 from medsiglip_search.service.app import MountPages, create_app
 from medsiglip_search.service.core import Service
+from medsiglip_search.service.listening import BACKLOG
 from medsiglip_search.service.logs import log_to_stderr
 from medsiglip_search.service.settings import ServiceSettings
 
@@ -23,16 +25,28 @@ GRACE_S = 20
 log = logging.getLogger(__name__)
 
 
+class Server(uvicorn.Server):
+    """A server that first ends what would never end by itself, and then waits for answers that have begun."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._service.ending.set()
+        await super().shutdown(sockets)
+
+
 def use_private_folder(state: Path) -> None:
-    """Let the library of the pages, before it is loaded, keep its files in private and call nobody.
+    """Let the library of the pages, before it is loaded, keep its files in private.
 
     Its folder is emptied: whatever an earlier service left there goes.
     """
     folder = state / "cache"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700, parents=True)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700)
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 
 def build(settings: ServiceSettings, access: AccessSettings, file_of: FileOf) -> Service:
@@ -42,7 +56,11 @@ def build(settings: ServiceSettings, access: AccessSettings, file_of: FileOf) ->
 
 
 def run(
-    settings: ServiceSettings, access: AccessSettings, file_of: FileOf, mount_pages: MountPages | None
+    settings: ServiceSettings,
+    access: AccessSettings,
+    file_of: FileOf,
+    mount_pages: MountPages | None,
+    listener: socket.socket,
 ) -> None:
     """Serve until the process is told to end (SIGTERM, Ctrl-C); answers that have begun are finished."""
     service = build(settings, access, file_of)
@@ -50,8 +68,7 @@ def run(
     log_to_stderr()
     config = uvicorn.Config(
         app,
-        host=settings.host.strip("[]"),
-        port=settings.port,
+        backlog=BACKLOG,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -65,7 +82,7 @@ def run(
     try:
         # The server ends in good order, and only then passes the signal on that told it to.
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run()
+            Server(config, service).run([listener])
     finally:
         shutil.rmtree(settings.state / "cache", ignore_errors=True)
     log.info("ends")

@@ -18,7 +18,7 @@ class _Table(BaseModel):
 
 
 class OidcTable(_Table):
-    """The table [oidc]; see `OidcSettings`. client_secret_file: holds the secret, which is not in this file."""
+    """The table [oidc]; see `OidcSettings`. client_secret_file: holds what must not stand in this file."""
 
     issuer: str
     client_id: str
@@ -94,4 +94,7 @@ def read_settings_file(path: Path) -> SettingsFile:
     archives = {
         name: place if "://" in place else str(folder / place) for name, place in read.archives.items()
     }
-    return read.model_copy(update={"galleries": galleries, "archives": archives})
+    oidc = read.oidc
+    if oidc is not None and oidc.client_secret_file is not None:
+        oidc = oidc.model_copy(update={"client_secret_file": folder / oidc.client_secret_file})
+    return read.model_copy(update={"galleries": galleries, "archives": archives, "oidc": oidc})
