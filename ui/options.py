@@ -11,7 +11,7 @@ from medsiglip_search.service.asking import Asked
 
 PAGE_SIZES = (20, 50, 100)
 GROUPS = [("image", ""), ("patient", "patient"), ("study", "study"), ("series", "series")]
-PATIENTS = [("where an image of the gallery is asked about", ""), ("always", "yes"), ("never", "no")]
+PATIENTS = [("if asked about a stored image", ""), ("always", "yes"), ("never", "no")]
 
 
 @dataclass(frozen=True, slots=True)

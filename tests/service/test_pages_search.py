@@ -120,7 +120,7 @@ def test_pictures_come_back_with_a_search_and_a_text_file_is_none(served: Served
     expect(problem).to_contain_text(re.compile("[a-z]{3,} [a-z]{2,}"))
     expect(problem).not_to_contain_text("a.dcm")
     png = io.BytesIO()
-    Image.new("L", (64, 48), 90).save(png, "png")
+    Image.linear_gradient("L").resize((64, 48)).save(png, "png")
     file.set_input_files([{"name": "b.png", "mimeType": "image/png", "buffer": png.getvalue()}])
     expect(page.get_by_role("img", name="Picture 1: picture, 64 by 48")).to_be_visible()
     expect(problem).to_be_hidden()
@@ -167,7 +167,7 @@ def test_one_hit_for_each_patient_and_pages_that_follow_each_other(served: Serve
     search(page, QUERY)
     page.get_by_role("button", name="Options").click()
     before = page.url
-    page.get_by_role("listbox", name="One hit for each").click()
+    page.get_by_role("combobox", name="One hit for each").click()
     page.get_by_role("option", name="patient").click()
     page.get_by_role("button", name="Search", exact=True).click()
     drawn(page, before)
@@ -300,7 +300,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         table = csv.writer(file)
         table.writerow(["path", "report", "modality"])
         for number, report in enumerate(reports):
-            Image.new("RGB", (40, 30), (200 * number, 90, 30)).save(archive / f"{number}.png")
+            Image.linear_gradient("L").rotate(90 * number).save(archive / f"{number}.png")
             table.writerow([f"{number}.png", report, "<b>X</b>"])
     arguments = [str(folder / "g"), str(archive), "--metadata", str(archive / "metadata.csv")]
     with pytest.raises(SystemExit, match="0"):
