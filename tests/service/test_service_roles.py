@@ -1,0 +1,144 @@
+"""Who may ask what: the table in docs/api.md, asked over HTTP route by route and role by role."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import Served, serving
+
+from medsiglip_search.client import Client
+from medsiglip_search.service.access.authenticating import AccessSettings
+from medsiglip_search.service.audit.reading import records
+from medsiglip_search.service.callers import ROLES
+
+ROOT = Path(__file__).parents[2]
+ROWS = re.findall(
+    r"^\| ([A-Z]+) \| `(/\S*)` \| (\w+) \|", (ROOT / "docs" / "api.md").read_text("utf-8"), re.MULTILINE
+)
+NO_IMAGE = 1 << 40
+REVIEW = {
+    "label_set": "own",
+    "label_set_digest": "0" * 64,
+    "label": "nodule",
+    "image_id": NO_IMAGE,
+    "decision": "present",
+    "answer": "agree",
+}
+
+# What is sent, and what comes back for those who may: what is refused then is refused for what it says.
+ASKED: dict[tuple[str, str], tuple[dict[str, Any], int]] = {
+    ("POST", "/v1/galleries/{gallery}/facets"): ({"json": {}}, 200),
+    ("POST", "/v1/galleries/{gallery}/searches"): ({"json": {}}, 422),
+    ("POST", "/v1/galleries/{gallery}/explanations"): ({"json": {}}, 422),
+    ("POST", "/v1/uploads"): ({"files": {"file": b"no picture"}}, 422),
+    ("GET", "/v1/uploads/{upload}/preview"): ({}, 410),
+    ("POST", "/v1/galleries/{gallery}/images/{image_id}/heatmap"): ({"json": {"text": " "}}, 422),
+    ("DELETE", "/v1/galleries/{gallery}/images/{image_id}"): ({}, 404),
+    ("POST", "/v1/galleries/{gallery}/label-runs"): ({"json": {}}, 422),
+    ("POST", "/v1/galleries/{gallery}/reviews"): ({"json": REVIEW}, 404),
+    ("POST", "/v1/galleries/{gallery}/index-runs"): ({"json": {"archives": []}}, 422),
+    ("POST", "/v1/galleries/{gallery}/evaluations"): ({"files": {"truth": b"\0"}}, 422),
+    ("DELETE", "/v1/jobs/{job_id}"): ({}, 202),
+    ("POST", "/logout"): ({}, 303),
+}
+OK = ({}, 200)
+
+
+@pytest.fixture(scope="module")
+def ward(demo_gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("roles")
+    shutil.copytree(demo_gallery, folder / "gallery")
+    archives = {"scans": str(demo_gallery.parent / "archive")}
+    with serving(
+        {"demo": folder / "gallery"}, folder / "state", AccessSettings(keys=True), archives=archives
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def keys(ward: Served) -> dict[str, str | None]:
+    """Keys of one name: what belongs to one of them belongs to all."""
+    return {"none": None, **{role: ward.key("ann", role) for role in ROLES}}
+
+
+@pytest.fixture(scope="module")
+def job(ward: Served, keys: dict[str, str]) -> str:
+    with Client(ward.url, keys["labeller"]) as client:
+        ended = client.wait(client.label("demo", "modality", where="modality = 'CR'"))
+    assert ended.state == "done"
+    return ended.id
+
+
+def place(path: str, method: str, job: str) -> str:
+    image = NO_IMAGE if method == "DELETE" else 1
+    names = {"gallery": "demo", "image_id": image, "job_id": job, "upload": "none"}
+    names["name"] = "labels.csv" if "/jobs/" in path else "modality"
+    return path.format(**names)
+
+
+def test_the_table_lists_every_route_of_the_application(ward: Served) -> None:
+    documented = {(method, path) for method, path, _ in ROWS}
+    assert len(documented) == len(ROWS)
+    routes = {
+        (method, route.path)
+        for included in ward.app.router.routes
+        for route in getattr(getattr(included, "original_router", None), "routes", ())
+        for method in getattr(route, "methods", ())
+        if not route.path.startswith("/gradio_api")
+    }
+    document = ward.app.openapi()
+    described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert described <= routes
+    signing_in = {("GET", "/login"), ("POST", "/login"), ("POST", "/logout")}
+    signing_in |= {("GET", "/login/oidc"), ("GET", "/login/oidc/callback")}
+    assert documented == described | signing_in | {("GET", "/openapi.json")}
+
+
+def test_the_document_tells_the_role_that_the_table_tells(ward: Served) -> None:
+    table = {(method, path): access for method, path, access in ROWS}
+    for path, methods in ward.app.openapi()["paths"].items():
+        for method, operation in methods.items():
+            needed = re.search(r"Needs the role (\w+)", operation.get("description", ""))
+            told = "none" if operation.get("security") == [] else needed[1] if needed else "reader"
+            assert table[method.upper(), path] == told, path
+
+
+@pytest.mark.parametrize(("method", "path", "access"), [row for row in ROWS if row[2] != "none"])
+def test_a_route_is_for_its_role_and_those_above_it(
+    ward: Served, keys: dict[str, str | None], job: str, method: str, path: str, access: str
+) -> None:
+    sent, status = ASKED.get((method, path), OK)
+    found = {}
+    for who, key in keys.items():
+        with ward.client(key) as client:
+            answer = client.request(method, place(path, method, job), **sent)
+        found[who] = answer.status_code
+        documented = ward.app.openapi()["paths"].get(path, {}).get(method.lower())
+        if documented is not None:
+            assert str(answer.status_code) in documented["responses"]
+    may = ROLES[ROLES.index(access) :]
+    assert found == {"none": 401, **{role: status if role in may else 403 for role in ROLES}}
+
+
+@pytest.mark.parametrize(("method", "path"), [row[:2] for row in ROWS if row[2] == "none"])
+def test_what_needs_no_key_is_the_same_for_everybody(
+    ward: Served, keys: dict[str, str | None], method: str, path: str
+) -> None:
+    statuses = set()
+    for key in (None, keys["admin"]):
+        with ward.client(key) as client:
+            statuses.add(client.request(method, path).status_code)
+    assert len(statuses) == 1
+
+
+def test_who_may_not_is_in_the_audit_as_refused(ward: Served, keys: dict[str, str | None]) -> None:
+    with ward.client(keys["reader"]) as client:
+        refused = client.post("/v1/galleries/demo/index-runs", json={"archives": ["scans"]})
+    assert refused.status_code == 403
+    last = [one for one in records(ward.service.settings.state) if one.action == "index"][-1]
+    assert (last.who, last.outcome) == ("ann", "refused")
+    assert "scans" not in json.dumps(refused.json())
