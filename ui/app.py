@@ -8,7 +8,7 @@ import gradio as gr
 from fastapi import FastAPI
 
 from medsiglip_search.service.core import Service
-from ui import case, compare, label, search
+from ui import case, compare, explain, jobs, label, search
 
 FILES = Path(__file__).parent / "files"
 
@@ -17,6 +17,8 @@ PAGES: tuple[tuple[str, str, ModuleType], ...] = (
     ("Case", "/case", case),
     ("Compare", "/compare", compare),
     ("Label", "/label", label),
+    ("Jobs", "/jobs", jobs),
+    ("Explain", "/explain", explain),
 )
 """Name, path and module of each page; the first one is where people come in."""
 
@@ -53,6 +55,7 @@ def mount_pages(app: FastAPI, service: Service) -> Collection[str]:
             FILES / "viewer.css",
             FILES / "label.css",
             FILES / "jobs.css",
+            FILES / "explain.css",
         ],
     )
     return PATHS

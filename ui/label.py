@@ -1,4 +1,4 @@
-"""The page to label: a label set changed in place, its runs over images, their results, and what to review."""
+"""The page to label: a label set changed in place, run over images, its results, and a review."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from medsiglip_search.service.operations import labelling, searching, working
 from medsiglip_search.service.operations.labelling import LabelRun
 from ui import frame, job_words, reviewing
 from ui.calls import caller_of, handler
-from ui.label_sets import state_of, table_of, yaml_of_table
+from ui.label_sets import named_text, state_of, table_of, yaml_of_table
 from ui.templates import html, script
 
 FIRST_SET = "chexpert-13"
@@ -33,7 +33,7 @@ Filters = Mapping[str, Sequence[Value]]
 def build(service: Service) -> None:
     """Add the page."""
     frame.header(service)
-    first = labelling.label_set_text(FIRST_SET)
+    first = named_text(FIRST_SET)
     chosen, job_id, queue = gr.State({}), gr.State(""), gr.State(None)
     refused = gr.HTML(visible=False, apply_default_css=False)
     with gr.Column(visible=False, elem_classes="labelling") as controls:
@@ -86,7 +86,7 @@ def build(service: Service) -> None:
         ]
 
     def choose_set(name: str) -> list[str]:
-        text = labelling.label_set_text(name)
+        text = named_text(name)
         return [text, table_of(text), state_of(text)]
 
     def edit_yaml(text: str) -> list[str]:

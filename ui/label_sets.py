@@ -7,10 +7,16 @@ from typing import Any
 from medsiglip_search.errors import InvalidLabelSet
 from medsiglip_search.labels import THRESHOLDS, LabelSet, Mode
 from medsiglip_search.labels.writing import label_lines, text_of
-from medsiglip_search.service.operations.labelling import read_yaml
+from medsiglip_search.service.operations.labelling import label_set_text, read_yaml
 from ui.templates import html
 
 MOST_LINES = 6
+
+
+def named_text(name: str) -> str:
+    """Return the YAML of a set that comes along, with its name in it. Raises NotFound."""
+    text = label_set_text(name)
+    return text if read_yaml(text).name == name else f"name: {text_of(name)}\n{text}"
 
 
 def table_of(yaml: str) -> str:
