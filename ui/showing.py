@@ -183,7 +183,8 @@ def _facets(service: Service, caller: Caller, link: Link) -> list[FacetShown]:
 def _facet(facet: Facet, asked: Asked) -> FacetShown:
     chosen = asked.filters.get(facet.column, ())
     values = [FacetValue(told(cell), cell, count, cell in chosen) for cell, count in facet.values]
-    values.sort(key=lambda one: not one.is_chosen)  # what is chosen stays in sight
+    # What is chosen stays in sight, and what is not known is seldom looked for.
+    values.sort(key=lambda one: (not one.is_chosen, one.cell is None))
     first, more = values[:FIRST_VALUES], values[FIRST_VALUES:]
     return FacetShown(facet.column, title(facet.column), first, more)
 

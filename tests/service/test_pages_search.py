@@ -209,6 +209,7 @@ def test_more_and_less_like_hits(served: Served, page: Page) -> None:
     opened(page, served)
     search(page, "chest radiograph")
     [liked, unliked, *_] = ids(page)
+    expect(page.locator(".trail")).to_be_hidden()
     press(page, "More like hit 1")
     assert ids(page) == [hit["image_id"] for hit in api_hits(served, text="chest radiograph", like=[liked])]
     press(page, f"Remove: like image {liked}")
