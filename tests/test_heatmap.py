@@ -23,6 +23,7 @@ from medsiglip_search.explain.heatmap import (
     heatmap,
     heatmaps,
     joined,
+    layer,
     overlay,
     smoothed,
     spread,
@@ -174,6 +175,17 @@ def test_overlay_colours_only_what_is_hot() -> None:
         overlay(image[:3], found, 0.5)
     with pytest.raises(ValueError, match="opacity must be"):
         overlay(image, found, 1.5)
+
+
+def test_a_layer_over_the_picture_looks_as_the_overlay() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    found = Heatmap("text", np.linspace(0, 1, 35, dtype=np.float32).reshape(5, 7))
+    over = layer(found).astype(np.float32)
+    assert over.shape == (5, 7, 4)
+    assert (over[0, 0, 3], over[-1, -1, 3]) == (0, 255)
+    weight = 0.6 * over[..., 3:] / 255
+    laid = image * (1 - weight) + over[..., :3] * weight
+    np.testing.assert_allclose(laid, overlay(image, found, 0.6), atol=1)
 
 
 def test_an_even_picture_has_no_nan() -> None:

@@ -13,6 +13,7 @@ from dicom_files import (
     sequence_item,
     written,
 )
+from PIL import Image
 from pydicom import dcmread, uid
 from pydicom.sequence import Sequence
 
@@ -22,7 +23,7 @@ from medsiglip_search.demo.dicom import encode_ct_slice, encode_ct_volume
 from medsiglip_search.errors import InvalidQuery
 from medsiglip_search.images import open_image
 from medsiglip_search.images.dicom import DicomFile
-from medsiglip_search.windows import RenderSpec, Window
+from medsiglip_search.windows import RenderSpec, ValueRange, Window
 
 DEMO_SYNTAXES = {
     uid.ImplicitVRLittleEndian,
@@ -170,3 +171,37 @@ def test_a_damaged_rescale_leaves_no_values_to_window(elements: dict[str, str]) 
     with pytest.raises(InvalidQuery, match="no values to window"):
         reader(file).read(0, Window(0, 1))
     assert reader(file).read(0).flags == ("window_fallback",)
+
+
+def test_the_value_range_is_that_of_modality_values_with_the_files_own_window() -> None:
+    stored = np.arange(16, dtype=np.uint16).reshape(4, 4)
+    elements = {"RescaleSlope": "2", "RescaleIntercept": "-10", "WindowCenter": "5", "WindowWidth": "11"}
+    with open_image(written(image_dataset(stored, Modality="CR", **elements))) as image:
+        assert image.value_range() == ValueRange(-10, 20, None, Window(-0.5, 9.5))
+    with open_image(written(image_dataset(stored, Modality="CR"))) as image:
+        found = image.value_range()
+        with pytest.raises(InvalidQuery, match="frame 1 of 1"):
+            image.value_range(1)
+    assert found is not None
+    assert (found.low, found.high) == (0, 15)
+    assert 0 <= found.window.low < 1
+    assert 14 < found.window.high <= 15
+
+
+@pytest.mark.parametrize("elements", [{"RescaleSlope": "0"}, {"RescaleIntercept": "inf"}])
+def test_a_damaged_rescale_leaves_no_value_range(elements: dict[str, str]) -> None:
+    file = written(image_dataset(np.arange(16, dtype=np.uint16).reshape(4, 4), Modality="CT", **elements))
+    with open_image(file) as image:
+        assert image.value_range() is None
+
+
+def test_deep_grey_rasters_have_a_value_range_and_levels_and_colours_none() -> None:
+    deep = np.array([[100, 40_000], [7, 300]], np.uint16)
+    expected = ValueRange(7, 40_000, None, Window(7, 40_000))
+    for array, found in ((deep, expected), (deep.astype(np.uint8), None), (np.eye(3, dtype=np.uint8), None)):
+        file = io.BytesIO()
+        Image.fromarray(array).save(file, "TIFF")
+        with open_image(file.getvalue()) as image:
+            assert image.value_range() == found
+    with open_image(written(image_dataset(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)))) as image:
+        assert image.value_range() is None

@@ -170,8 +170,11 @@ class Group {
 
   setLevels(level, width) {
     const levels = this.control('level'), widths = this.control('width');
-    level = within(level, Number(levels.min), Number(levels.max));
-    width = within(width, Number(widths.min), Number(widths.max));
+    // The sliders keep what is set within their ends, and to their steps.
+    levels.value = level;
+    widths.value = width;
+    level = Number(levels.value);
+    width = Number(widths.value);
     this.setWindow(`${short(level)},${short(width)}`, level, width, `L ${short(level)} W ${short(width)}`);
   }
 
