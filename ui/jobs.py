@@ -76,7 +76,6 @@ def build(service: Service) -> None:
             choices,
             gr.update(choices=known, value=known if len(known) == 1 else []),
             form,
-            choices,
         ]
 
     def tick(listed: Listed, request: gr.Request) -> list[Any]:
@@ -105,6 +104,13 @@ def build(service: Service) -> None:
     def show_rejected(gallery: str, reason: str, request: gr.Request) -> list[Any]:
         return [0, *_rejected(service, caller_of(request), gallery, reason, 0)]
 
+    def expand(request: gr.Request) -> list[Any]:
+        """Show those of the first gallery: what is inside is told nothing before it is open."""
+        caller = caller_of(request)
+        names = caller.seen(service.galleries)
+        chosen = gr.update(choices=names, value=names[0])
+        return [chosen, 0, *_rejected(service, caller, names[0], "", 0)]
+
     def change_gallery(gallery: str, request: gr.Request) -> list[Any]:
         return [0, *_rejected(service, caller_of(request), gallery, "", 0)]
 
@@ -121,14 +127,15 @@ def build(service: Service) -> None:
         None,
         opened,
         None,
-        [*drawn, indexing, evaluating, rejections, gallery, archives, evaluation, rejected_of],
+        [*drawn, indexing, evaluating, rejections, gallery, archives, evaluation],
     )
     on(timer.tick, tick, listed, drawn)
     on(jobs.select, act, listed, drawn)
     on(go.click, index, [gallery, archives, prune, retry], drawn)
     on(evaluation.select, begun, None, drawn)
     on(rejected_of.input, change_gallery, rejected_of, shown)
-    on([rejections.expand, reason.input], show_rejected, [rejected_of, reason], shown)
+    on(rejections.expand, expand, None, [rejected_of, *shown])
+    on(reason.input, show_rejected, [rejected_of, reason], shown)
     on(rejected.select, turn, [start_of_rejected, rejected_of, reason], shown)
 
 

@@ -140,7 +140,8 @@ def build(service: Service) -> None:
 
     on(None, opened, None, [refused, controls, gallery, facets, fitting, *drawn])
     on(name.input, choose_set, name, [yaml, table, state])
-    on(yaml.input, edit_yaml, yaml, [table, state], trigger_mode="always_last")
+    # The first input after a tab was opened causes no event of its own.
+    on([yaml.input, yaml.blur], edit_yaml, yaml, [table, state], trigger_mode="always_last")
     on(table.select, edit_table, None, [yaml, state], trigger_mode="always_last")
     on(gallery.input, choose_gallery, gallery, [chosen, where, facets, fitting])
     on(facets.select, filter_by, [gallery, where], [chosen, fitting], trigger_mode="always_last")

@@ -34,12 +34,13 @@ def closed(demo_gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 def opened(page: Page, served: Served) -> None:
     page.goto(f"{served.url}/label")
-    expect(page.locator("#fitting")).to_contain_text("90 images: the whole gallery")
+    expect(page.locator("#fitting")).to_contain_text("90 images: the whole gallery", timeout=60_000)
 
 
 def write_yaml(page: Page, text: str) -> None:
     page.get_by_role("tab", name="YAML").click()
     page.locator("#yaml textarea").fill(text)
+    page.locator("#yaml textarea").blur()
 
 
 def test_a_set_is_changed_run_downloaded_and_reviewed(
@@ -71,7 +72,7 @@ def test_a_set_is_changed_run_downloaded_and_reviewed(
     opened(page, served)
     write_yaml(page, YAML.replace("present: [lung", "presnt: [lung"))
     expect(page.locator("#set-state .problem")).to_contain_text("line 8")
-    page.locator("#yaml textarea").fill(YAML)
+    write_yaml(page, YAML)
     expect(page.locator("#set-state")).to_contain_text("lung: 2 labels, each present or absent")
     page.get_by_role("button", name="Which images").click()
     page.locator("fieldset[data-column=modality]").get_by_label("CR").check()
@@ -127,7 +128,7 @@ def test_the_table_and_the_yaml_say_the_same(served: Served, page: Page) -> None
     expect(page.get_by_label("Words for its absence").nth(1)).to_have_value("no lung nodule")
     page.get_by_role("button", name="Add a label").click()
     page.keyboard.type("no: such")
-    expect(page.locator("#set-state .problem")).to_contain_text("line 10")
+    expect(page.locator("#set-state .problem")).to_contain_text("line 11")
     page.get_by_label("Words for it", exact=True).nth(2).fill("odd: thing\nyes")
     page.get_by_label("Words for its absence").nth(2).fill("normal")
     expect(page.locator("#set-state")).to_contain_text("lung: 3 labels")
