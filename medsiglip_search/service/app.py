@@ -34,6 +34,7 @@ from medsiglip_search.service.routes import (
     images,
     jobs,
     labels,
+    maps,
     searches,
 )
 
@@ -84,7 +85,7 @@ def described_api(lifespan: Lifespan[FastAPI] | None = None) -> DescribedApi:
         # With a policy of its own here, which lets no other site in, Gradio reflects no origin.
         middleware=[Middleware(CORSMiddleware, allow_origins=[])],
     )
-    for routes in (access, health, galleries, searches, images, labels, jobs, explanations):
+    for routes in (access, health, galleries, searches, images, labels, jobs, explanations, maps):
         app.include_router(routes.router)
     return app
 

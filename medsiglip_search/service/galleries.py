@@ -15,6 +15,7 @@ from medsiglip_search.records import Result
 from medsiglip_search.search import Searcher
 from medsiglip_search.service.facets import Facets
 from medsiglip_search.service.joining import Joiner
+from medsiglip_search.service.mapping import Maps
 
 REFRESH_S = 1.0
 
@@ -38,6 +39,10 @@ class View:
     @cached_property
     def facets(self) -> Facets:
         return Facets(self.gallery, self.selections)
+
+    @cached_property
+    def maps(self) -> Maps:
+        return Maps(self.gallery)
 
 
 class OpenGallery:
