@@ -2,9 +2,9 @@
 
 python -m benchmarks.serve --folder FOLDER [--rows 100000] [--seconds 600] [--out serve.json]
 
-A gallery of the demo encoder is made in FOLDER once. The service runs as users run it, in a process of its own, and
-is asked over HTTP by clients in another; all share the machine's processors. Times are also told as ratios to the
-same queries answered in the process itself, one after the other.
+A gallery of the demo encoder is made in FOLDER once. The service runs as users run it, in a process of its
+own, and is asked over HTTP by clients in another; all share the machine's processors. Times are also told as
+ratios to the same queries answered in the process itself, one after the other.
 """
 
 import argparse
@@ -138,7 +138,7 @@ def _draw(page: Any, port: int, text: str) -> float:
     page.goto(f"http://127.0.0.1:{port}/?hits={HITS}")
     box = page.get_by_label("Look for")
     box.fill(text)
-    # The answer is there when the first card is; all are drawn when each picture in view and beyond is decoded.
+    # The answer is there when the first card is; all are drawn when each picture is decoded.
     page.evaluate(_WATCH.replace("HITS", str(HITS)))
     box.press("Enter")
     return page.evaluate("window.drawn")

@@ -8,7 +8,7 @@ import gradio as gr
 from fastapi import FastAPI
 
 from medsiglip_search.service.core import Service
-from ui import case, compare, explain, jobs, label, search
+from ui import case, compare, explain, jobs, label, map, search
 
 FILES = Path(__file__).parent / "files"
 
@@ -19,6 +19,7 @@ PAGES: tuple[tuple[str, str, ModuleType], ...] = (
     ("Label", "/label", label),
     ("Jobs", "/jobs", jobs),
     ("Explain", "/explain", explain),
+    ("Map", "/map", map),
 )
 """Name, path and module of each page; the first one is where people come in."""
 
@@ -56,6 +57,7 @@ def mount_pages(app: FastAPI, service: Service) -> Collection[str]:
             FILES / "label.css",
             FILES / "jobs.css",
             FILES / "explain.css",
+            FILES / "map.css",
         ],
     )
     return PATHS

@@ -90,7 +90,7 @@ def _image_id(request: gr.Request) -> int:
 def _text(service: Service, caller: Caller, token: str) -> str:
     """Return what was looked for when the image was found; nothing where that is not known any more."""
     try:
-        return service.links.get(caller.principal.name, token).asked.text or "" if token else ""
+        return service.links.get(caller.principal.owner, token).asked.text or "" if token else ""
     except Gone:
         return ""
 

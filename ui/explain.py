@@ -140,7 +140,7 @@ def build(service: Service) -> None:
             yield gr.update(visible=True), "", "", "", nothing, ""
             return
         try:
-            link = service.links.get(caller_of(request).principal.name, token)
+            link = service.links.get(caller_of(request).principal.owner, token)
             yield from told(link, token, image_ids(hit)[0] if hit else None, request)
         except Exception as error:
             yield nothing, "", "", told_calmly(error, request, token), nothing, ""
@@ -150,7 +150,7 @@ def build(service: Service) -> None:
         if not text.strip():
             raise InvalidQuery("the text is empty; say what the hits are to be explained for")
         link = Link(gallery or next(iter(service.galleries)), Asked(text=text))
-        token = service.links.keep(caller_of(request).principal.name, link)
+        token = service.links.keep(caller_of(request).principal.owner, link)
         yield from told(link, token, None, request)
 
     @handler
@@ -162,7 +162,7 @@ def build(service: Service) -> None:
     # As far as the page goes everybody's at once: they wait for each other in the service, which says so.
     gr.on(None, show, None, outputs, concurrency_limit=None, **calm)
     gr.on([go.click, text.submit], ask, [gallery, text], outputs, concurrency_limit=None, **calm)
-    stop.click(end, None, None, concurrency_limit=None, queue=False, **calm)
+    stop.click(end, None, None, concurrency_limit=None, **calm)
 
 
 def _asked(asked: Asked, image_id: int | None) -> Asked:

@@ -31,7 +31,7 @@ def told(job: Job) -> dict[str, Any]:
         "id": job.id,
         "kind": KINDS[job.kind],
         "gallery": job.gallery,
-        "owner": job.owner,
+        "owner": job.owner_name,
         "state": job.state,
         "word": STATES[job.state],
         "has_ended": job.has_ended,

@@ -166,7 +166,7 @@ def _job_of(service: Service, caller: Caller, job_id: str) -> Job | None:
             return None
         return job if job.kind == "label" else None
     for job in working.jobs(service, caller).jobs:
-        if job.kind == "label" and job.owner == caller.principal.name:
+        if job.kind == "label" and job.owner == caller.principal.owner:
             return job
     return None
 

@@ -141,7 +141,7 @@ def _opened(service: Service, caller: Caller, parameters: Mapping[str, str]) -> 
 
 
 def _gone_to(service: Service, caller: Caller, token: str) -> Tab:
-    return Tab(service.links.get(caller.principal.name, token), token)
+    return Tab(service.links.get(caller.principal.owner, token), token)
 
 
 def _acted(service: Service, caller: Caller, tab: Tab, act: Mapping[str, Any]) -> Tab:
@@ -184,7 +184,7 @@ def _pictures(service: Service, caller: Caller, tokens: Pictures) -> str:
     pictures: list[tuple[str, Upload]] = []
     for token in tokens:
         try:
-            pictures.append((token, service.uploads.get(caller.principal.name, token)))
+            pictures.append((token, service.uploads.get(caller.principal.owner, token)))
         except Gone:
             continue  # the search itself says so
     return html("pictures.html", pictures=pictures)

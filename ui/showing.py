@@ -100,7 +100,7 @@ def shown(service: Service, caller: Caller, tab: Tab, notice: str = "") -> tuple
         problem = problem_of(error)
         told_problem = Problem(problem.title, problem.detail, isinstance(error, CursorExpired))
         return replace(tab, token="", cursor=None), _page(tab, (), notice, problem=told_problem)
-    token = tab.token or service.links.keep(caller.principal.name, tab.link)
+    token = tab.token or service.links.keep(caller.principal.owner, tab.link)
     tab = replace(tab, token=token, cursor=found.cursor)
     return tab, _page(tab, facets, notice, found=found)
 

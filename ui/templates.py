@@ -1,4 +1,4 @@
-"""Pieces of pages as HTML: templates in `ui/templates/`, in which whatever comes from a file is text and never markup."""
+"""Pieces of pages as HTML, from templates in which whatever comes from a file is text and never markup."""
 
 from functools import cache
 from pathlib import Path

@@ -3,5 +3,5 @@
     request -> gate (who, from where, how often) -> operation (may they, audit) -> search, labels, explanation
 
 Routes and pages are thin: both call the same operations with the same `Caller`, so that neither can do what
-the other must not. Modules: `callers`, `access/`, `audit`, `gate`, `problems`, `operations/`, `routes/`, `jobs/`.
+the other must not. `running` puts a process together; `core` has what requests share.
 """

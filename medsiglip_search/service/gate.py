@@ -23,6 +23,9 @@ from medsiglip_search.service.paths import OWN, is_endless, is_files, is_open, i
 
 SESSION_COOKIE = "medsiglip_session"
 HTML = "text/html; charset=utf-8"
+FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"})
+"""Headers that proxies add."""
+
 QUIET = frozenset({"files", "/healthz", "/readyz"})
 """Routes that are asked for all the time and tell nothing; they are counted, and not in the log."""
 
@@ -101,6 +104,7 @@ class _Passage:
         """Raise a ServiceError unless the request may go on."""
         path, method = self._scope["path"], self._scope["method"]
         self._require_host()
+        self._require_no_proxy()
         self._require_origin(method)
         self._require_length()
         if is_open(path):
@@ -110,7 +114,7 @@ class _Passage:
         state["caller"] = caller
         self._who = caller.principal.name
         if not is_files(path):
-            self._service.rates.spend(caller.principal.name)
+            self._service.rates.spend(caller.principal.owner)
         if not is_served(path, self._pages):
             raise NotFound("there is nothing at this address; the pages are at /, the API under /v1")
 
@@ -136,6 +140,11 @@ class _Passage:
             raise Forbidden(
                 "the service is not known under this host; an administrator adds it with --allow-host"
             )
+
+    def _require_no_proxy(self) -> None:
+        """Refuse what a proxy passes on to an open service: it would be open to all who reach the proxy."""
+        if self._service.access.settings.is_open and not FORWARDED.isdisjoint(self._headers.keys()):
+            raise Forbidden("the service is open to its own machine alone; behind a proxy it needs --keys")
 
     def _require_origin(self, method: str) -> None:
         """Refuse what another site's page sends: a browser adds the user's cookie to it."""

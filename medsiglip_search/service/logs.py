@@ -14,8 +14,8 @@ _PACKAGES = Path(__file__).parents[2]
 class JsonLines(logging.Formatter):
     """One JSON object on a line for each record; `extra={"fields": {...}}` adds to it.
 
-    Of an exception its kind and the places it came through, without its message, which can hold what a file or
-    a user said. Of other libraries no message at all: they write down whatever they work on.
+    Of an exception its kind and the places it came through, without its message, which can hold what a file
+    or a user said. Of other libraries no message at all: they write down whatever they work on.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -22,7 +22,7 @@ PAGE_CALLS = (
     "/gradio_api/startup-events",
     "/gradio_api/theme.css",
 )
-"""What pages call of Gradio. Its uploads, files, proxies, monitoring, histories and named calls are not there."""
+"""What pages call of Gradio; its uploads, files, proxies, monitoring and named calls are not there."""
 
 
 def is_endless(path: str) -> bool:

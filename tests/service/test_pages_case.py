@@ -159,7 +159,7 @@ def test_the_heat_map_is_hottest_where_the_api_says_and_as_opaque_as_the_slider(
 ) -> None:
     image = images_of(served, "findings LIKE '%pneumothorax%'")[0]
     asked = Asked(text="pneumothorax", top_k=5)
-    token = served.service.links.keep("local", Link("demo", asked))
+    token = served.service.links.keep("none:local", Link("demo", asked))
     viewer = opened(page, served, image, f"&s={token}")
     expect(page.get_by_role("link", name="Back to the search")).to_have_attribute("href", f"/?s={token}")
     expect(page.get_by_label("Where does it show")).to_have_value("pneumothorax")

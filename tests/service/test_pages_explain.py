@@ -60,7 +60,8 @@ def test_stop_ends_the_model_and_keeps_what_was_said(
 ):
     page.goto(link_of(slow))
     said = page.locator(".said .text").first
-    expect(said).to_contain_text("No effusion. <img src=x>", timeout=WAIT_MS)
+    expect(said).to_contain_text("No effusion.", timeout=WAIT_MS)
+    expect(page.locator(".explanation img")).to_have_count(0)
     expect(page.locator(".explained img")).to_have_count(3)
     expect(state(page)).to_have_text("Speaking of hit 1 …")
     page.get_by_role("button", name="Stop").press("Enter")

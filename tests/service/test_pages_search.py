@@ -151,7 +151,7 @@ def test_a_filter_reduces_counts_and_is_taken_away_by_its_chip(served: Served, p
 
 def test_filters_alone_browse_and_chosen_images_are_one_chip(served: Served, page: Page) -> None:
     link = Link("demo", Asked(filters={"image_id": tuple(range(3, 33))}))
-    token = served.service.links.keep("local", link)
+    token = served.service.links.keep("none:local", link)
     opened(page, served, f"/?s={token}")
     expect(page.get_by_text("30 chosen images", exact=False).first).to_be_visible()
     expect(page.locator(".summary")).to_have_text("30 images, those added last first: 1 to 20")
@@ -256,7 +256,7 @@ def test_a_page_of_a_gallery_that_has_changed_offers_the_first_one(served: Serve
     asked = Asked(text=QUERY)
     opened(page, served, f"/?s={served.service.links.keep('local', Link('demo', asked))}")
     press(page, "Next page")
-    link = served.service.links.get("local", page.url.rsplit("=", 1)[1])
+    link = served.service.links.get("none:local", page.url.rsplit("=", 1)[1])
     note = json.loads(base64.urlsafe_b64decode(link.cursors[0] + "=="))
     expired = base64.urlsafe_b64encode(json.dumps(["of another version", *note[1:]]).encode()).decode()
     old = Link("demo", asked, cursors=(expired.rstrip("="),))

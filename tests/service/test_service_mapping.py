@@ -113,7 +113,7 @@ def test_a_selection_counts_all_images_and_leads_to_a_search_in_them(served: Ser
     expected = view.gallery.select(None)[(unit <= np.array([0.6, 0.7], np.float32)).all(axis=1)]
     assert ids.tolist() == expected.tolist()
     assert 0 < len(ids) < len(view.gallery)
-    link = served.service.links.get("local", mapping.search_in(served.service, LOCAL, "demo", ids))
+    link = served.service.links.get("none:local", mapping.search_in(served.service, LOCAL, "demo", ids))
     condition = searching.condition_of(view, link.asked)
     assert view.gallery.select(condition).tolist() == ids.tolist()
 
@@ -139,7 +139,7 @@ def test_twenty_thousand_ids_are_a_filter(served: Served):
     known = view.gallery.select(None)[:30]
     ids = np.concatenate([known, np.arange(10**6, 10**6 + 19_970)])
     token = mapping.search_in(served.service, LOCAL, "demo", ids)
-    asked = served.service.links.get("local", token).asked
+    asked = served.service.links.get("none:local", token).asked
     assert view.gallery.select(searching.condition_of(view, asked)).tolist() == known.tolist()
 
 

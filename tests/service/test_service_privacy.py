@@ -1,4 +1,4 @@
-"""What must never leave its place: a canary in all that can name a patient, and a look at all that is written."""
+"""What must never leave its place: a canary in all that names patients, and a look at all that is written."""
 
 import json
 import re
@@ -128,9 +128,7 @@ def test_a_browser_keeps_nothing_and_asks_nobody_else(
     page.locator("input[type=file]").first.set_input_files(file)
     page.get_by_role("button", name="Search", exact=True).click()
     page.locator("img[src*='/thumbnail']").first.wait_for()
-    kept = page.evaluate(
-        "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href, history.state])"
-    )
+    kept = page.evaluate(KEPT)
     databases = page.evaluate("indexedDB.databases().then(found => found.length)")
     page.goto(f"{watched.running.url}/case?gallery=cases&image=1")
     page.locator("img").first.wait_for()
@@ -143,6 +141,11 @@ def test_a_browser_keeps_nothing_and_asks_nobody_else(
     elsewhere = [one.url for one in asked if not one.url.startswith((watched.running.url, "data:", "blob:"))]
     assert elsewhere == []
     assert [one.url for one in asked if CANARY in one.url] == []
+
+
+KEPT = """
+JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href, history.state])
+"""
 
 
 def test_nothing_that_the_service_writes_has_it(watched: Watched) -> None:

@@ -39,7 +39,7 @@ class JobFile:
 class Job:
     """One run of long work.
 
-    id: nobody can guess it. gallery: its name. owner: the name of the principal that started it.
+    id: nobody can guess it. gallery: its name. owner: of the principal that started it.
     created, started, ended: ISO 8601, UTC. summary: what its command ends with under --json.
     problem: why it has not been done, and what to do next. files: of a job that is done.
     """
@@ -56,6 +56,11 @@ class Job:
     summary: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
     files: tuple[JobFile, ...] = ()
+
+    @property
+    def owner_name(self) -> str:
+        """The name of whoever started it, as people know it; see `Principal.owner`."""
+        return self.owner.rpartition(":")[2]
 
     @property
     def has_ended(self) -> bool:

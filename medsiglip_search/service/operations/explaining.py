@@ -53,7 +53,7 @@ def explainable(service: Service, caller: Caller, name: str, asked: Asked) -> Ex
         gallery = service.gallery(caller, name)
         if asked.top_k > MOST_HITS:
             raise TooLarge(f"top_k is too high: at most {MOST_HITS} hits are explained at once")
-        service.rates.spend(caller.principal.name, COST)
+        service.rates.spend(caller.principal.owner, COST)
         query = query_of(service, caller, gallery.view, asked)
         result = gallery.search(query)
         entry.subjects = [str(hit.instance.image_id) for hit in result]

@@ -132,9 +132,9 @@ def start(service: Service, caller: Caller, name: str, run: LabelRun) -> Job:
             label_set,
             condition,
             run.group_by,
-            service.settings.hidden,
+            service.settings.hidden | {"archive"},  # a place on the server
         )
-        job = service.jobs.start("label", name, caller.principal.name, work)
+        job = service.jobs.start("label", name, caller.principal.owner, work)
         entry.subjects = [job.id]
         entry.details.update(label_set_digest=label_set.digest[:16], images=images)
         return job

@@ -94,7 +94,7 @@ def search_in(service: Service, caller: Caller, name: str, image_ids: np.ndarray
     if len(image_ids) > MOST_SELECTED:
         raise TooLarge(f"these are too many to search in: select at most {MOST_SELECTED:,} images")
     asked = Asked(filters={"image_id": tuple(image_ids.tolist())})
-    return service.links.keep(caller.principal.name, Link(gallery.name, asked))
+    return service.links.keep(caller.principal.owner, Link(gallery.name, asked))
 
 
 def _colours(service: Service, view: View) -> list[str]:

@@ -148,12 +148,12 @@ def upload(service: Service, caller: Caller, content: bytes) -> tuple[str, Uploa
             columns,
             shown.frame_count,
         )
-        return service.uploads.keep(caller.principal.name, kept, len(content)), kept
+        return service.uploads.keep(caller.principal.owner, kept, len(content)), kept
 
 
 def preview(service: Service, caller: Caller, token: str) -> bytes:
     """Return the small JPEG of an upload. Raises Gone."""
-    return service.uploads.get(caller.principal.name, token).preview
+    return service.uploads.get(caller.principal.owner, token).preview
 
 
 def row_json(instance: Instance) -> dict[str, Any]:

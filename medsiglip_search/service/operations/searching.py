@@ -71,7 +71,7 @@ def query_of(service: Service, caller: Caller, view: View, asked: Asked) -> Quer
     if asked.top_k > limits.top_k:
         raise TooLarge(f"top_k is too high: at most {limits.top_k} on a page; the cursor has the next ones")
     images = [
-        Image(service.uploads.get(caller.principal.name, one.upload).content, one.region, one.weight)
+        Image(service.uploads.get(caller.principal.owner, one.upload).content, one.region, one.weight)
         for one in asked.images
     ]
     return Query(

@@ -35,7 +35,7 @@ def start_index(service: Service, caller: Caller, name: str, request: IndexReque
         caller.require("admin")
         settings = service.settings
         work = index_work(request, name, gallery.path, settings.archives, settings.device)
-        job = service.jobs.start("index", name, caller.principal.name, work)
+        job = service.jobs.start("index", name, caller.principal.owner, work)
         entry.subjects = [job.id]
         entry.details.update(archives=" ".join(work.archives), prune=request.prune)
         return job
@@ -61,7 +61,7 @@ def start_evaluation(
         encoder = gallery.view.searcher.encoder
         settings = Settings(retrieval=retrieval)
         work = EvaluateWork(name, gallery.path, encoder, table, label_sets, settings=settings)
-        job = service.jobs.start("evaluate", name, caller.principal.name, work)
+        job = service.jobs.start("evaluate", name, caller.principal.owner, work)
         entry.subjects = [job.id]
         entry.details["label_sets"] = " ".join(label_sets)
         return job
@@ -128,7 +128,7 @@ async def changes(service: Service, caller: Caller, job_id: str) -> AsyncIterato
 
 def _may_see(caller: Caller, job: Job) -> bool:
     principal = caller.principal
-    return principal.may_use(job.gallery) and (job.owner == principal.name or principal.may("admin"))
+    return principal.may_use(job.gallery) and (job.owner == principal.owner or principal.may("admin"))
 
 
 def _gallery_of(service: Service, job_id: str) -> str | None:

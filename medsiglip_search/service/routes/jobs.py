@@ -74,7 +74,7 @@ def accepted(job: Job, response: Response) -> JobJson:
 def job_json(job: Job) -> JobJson:
     """Return a job as JSON has it, with the addresses of its files."""
     files = [{**asdict(one), "href": f"/v1/jobs/{job.id}/files/{one.name}"} for one in job.files]
-    return JobJson.model_validate({**asdict(job), "files": files})
+    return JobJson.model_validate({**asdict(job), "owner": job.owner_name, "files": files})
 
 
 def require_seen(job_id: str, service: TheService, caller: TheCaller) -> None:
