@@ -2,8 +2,8 @@
 
 python -m benchmarks.serve_clients HOST PORT PATH CLIENTS SECONDS RATE
 
-Each client keeps its connection. RATE: requests a second of all together; 0: each asks again as soon as it has
-its answer.
+Each client keeps its connection. RATE: requests a second of all together; 0: each asks again as soon as it
+has its answer.
 """
 
 import asyncio
