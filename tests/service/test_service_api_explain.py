@@ -174,7 +174,7 @@ def test_too_many_hits_and_an_unknown_gallery_are_problems(served: Served):
 def test_explanations_cost_more_than_searches(guarded: Served):
     limits = guarded.service.settings.limits
     with guarded.client(guarded.key("eager")) as client:
-        guarded.service.rates.spend("eager", limits.burst - 10)
+        guarded.service.rates.spend("key:eager", limits.burst - 10)
         refused = client.post(PLACE, json=ASKED)
         searched = client.post("/v1/galleries/demo/searches", json=ASKED)
     assert (refused.status_code, searched.status_code) == (429, 200)
