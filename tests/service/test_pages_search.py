@@ -254,13 +254,13 @@ def test_what_cannot_be_answered_is_told_in_words(served: Served, page: Page) ->
 def test_a_page_of_a_gallery_that_has_changed_offers_the_first_one(served: Served, page: Page) -> None:
     # A cursor as another version of the gallery would have given it.
     asked = Asked(text=QUERY)
-    opened(page, served, f"/?s={served.service.links.keep('local', Link('demo', asked))}")
+    opened(page, served, f"/?s={served.service.links.keep('none:local', Link('demo', asked))}")
     press(page, "Next page")
     link = served.service.links.get("none:local", page.url.rsplit("=", 1)[1])
     note = json.loads(base64.urlsafe_b64decode(link.cursors[0] + "=="))
     expired = base64.urlsafe_b64encode(json.dumps(["of another version", *note[1:]]).encode()).decode()
     old = Link("demo", asked, cursors=(expired.rstrip("="),))
-    opened(page, served, f"/?s={served.service.links.keep('local', old)}")
+    opened(page, served, f"/?s={served.service.links.keep('none:local', old)}")
     expect(page.locator(".results .problem")).to_contain_text("The gallery has changed")
     press(page, "Show the first page")
     assert ids(page) == [hit["image_id"] for hit in api_hits(served, text=QUERY)]

@@ -16,6 +16,7 @@ from medsiglip_search.explain import untold
 from medsiglip_search.explain.opening import Access
 from medsiglip_search.queries import Query
 from medsiglip_search.service.audit.reading import records
+from medsiglip_search.service.settings import ServiceLimits
 
 ASKED = {"text": "left pleural effusion"}
 PLACE = "/v1/galleries/demo/explanations"
@@ -171,10 +172,12 @@ def test_too_many_hits_and_an_unknown_gallery_are_problems(served: Served):
     assert {one.headers["content-type"] for one in (many, unknown, empty)} == {"application/problem+json"}
 
 
-def test_explanations_cost_more_than_searches(guarded: Served):
-    limits = guarded.service.settings.limits
-    with guarded.client(guarded.key("eager")) as client:
-        guarded.service.rates.spend("key:eager", limits.burst - 10)
+def test_explanations_cost_more_than_searches(demo_gallery: Path, tmp_path: Path) -> None:
+    limits = ServiceLimits(requests_per_minute=1, burst=30)
+    state = tmp_path / "state"
+    with serving({"demo": demo_gallery}, state, limits=limits) as running, running.client() as client:
+        first = client.post(PLACE, json=ASKED)
         refused = client.post(PLACE, json=ASKED)
         searched = client.post("/v1/galleries/demo/searches", json=ASKED)
+    assert first.status_code == 200
     assert (refused.status_code, searched.status_code) == (429, 200)
