@@ -1,5 +1,6 @@
 """The browser pages, added to the service: one Gradio application, a page in each module."""
 
+import warnings
 from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
@@ -34,30 +35,33 @@ def mount_pages(app: FastAPI, service: Service) -> Collection[str]:
     for name, path, module in others:
         with blocks.route(name, path, show_in_navbar=False):  # the pages have a bar of their own
             module.build(service)
-    gr.mount_gradio_app(
-        app,
-        blocks,
-        path="/",
-        # No file leaves the server by Gradio: pictures come from the API, which asks who looks at them.
-        allowed_paths=[],
-        blocked_paths=["/"],
-        footer_links=[],
-        run_history=False,
-        show_error=False,
-        enable_monitoring=False,
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
-        # The browser's own fonts: Gradio's default ones come from another site.
-        theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-        css_paths=[
-            FILES / "pages.css",
-            FILES / "search.css",
-            FILES / "viewer.css",
-            FILES / "label.css",
-            FILES / "jobs.css",
-            FILES / "explain.css",
-            FILES / "map.css",
-        ],
-    )
+    with warnings.catch_warnings():
+        # Said of several pages, whatever is asked for.
+        warnings.filterwarnings("ignore", "SSR mode is not supported", UserWarning)
+        gr.mount_gradio_app(
+            app,
+            blocks,
+            path="/",
+            # No file leaves the server by Gradio: pictures come from the API, which asks who looks at them.
+            allowed_paths=[],
+            blocked_paths=["/"],
+            footer_links=[],
+            run_history=False,
+            show_error=False,
+            enable_monitoring=False,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            # The browser's own fonts: Gradio's default ones come from another site.
+            theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+            css_paths=[
+                FILES / "pages.css",
+                FILES / "search.css",
+                FILES / "viewer.css",
+                FILES / "label.css",
+                FILES / "jobs.css",
+                FILES / "explain.css",
+                FILES / "map.css",
+            ],
+        )
     return PATHS
