@@ -14,7 +14,7 @@ WITH_CONTENT = {
     "/": ("/?gallery=demo&like=1", "img[src*='/thumbnail']"),
     "/case": ("/case?gallery=demo&image=1", "img.viewer-picture[src]"),
     "/compare": ("/compare?gallery=demo&images=1,2", "img.viewer-picture[src]"),
-    "/explain": ("/explain?gallery=demo", "textarea"),
+    "/explain": ("/explain?gallery=demo", "main input, main textarea"),
     "/label": ("/label?gallery=demo", "textarea, table"),
     "/map": ("/map?gallery=demo", "canvas"),
     "/jobs": ("/jobs", "button"),
