@@ -110,7 +110,7 @@ def build(service: Service) -> None:
         with gr.Column(scale=1, min_width=220):
             hits = gr.HTML(apply_default_css=False)
         with gr.Column(scale=3, min_width=420):
-            account = gr.HTML(apply_default_css=False)
+            account = gr.HTML(js_on_load=script("explain.js"), apply_default_css=False)
     outputs = [form, hits, state, account, stop, as_text]
 
     def told(link: Link, token: str, image_id: int | None, request: gr.Request) -> Iterator[Shown]:

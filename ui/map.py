@@ -34,6 +34,9 @@ GREY, PALE = "#8A8F98", "#B9BEC6"
 # Viridis, at five of its steps.
 RAMP = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 
+LOOK_AGAIN_S = 4
+"""How often it is seen whether UMAP is done."""
+
 STEPS = 65_535
 """Places are sent as whole numbers up to this."""
 
@@ -67,7 +70,7 @@ def build(service: Service) -> None:
             html("map_chosen.html", count=None), apply_default_css=False, elem_classes="map-count"
         )
         go = gr.Button("Search in these", variant="primary", size="md", scale=0, min_width=260, visible=False)
-    progress = gr.HTML(apply_default_css=False)
+    progress = gr.HTML(html("map_waiting.html"), apply_default_css=False)
     drawing = gr.HTML(js_on_load=script("map.js"), apply_default_css=False)
     with gr.Accordion("Choose by numbers", open=False), gr.Row():
         edges = [
@@ -78,7 +81,7 @@ def build(service: Service) -> None:
     if not has_umap():
         gr.HTML(html("map_umap.html"), apply_default_css=False)
     place = gr.Textbox(visible="hidden", label="Where to go")
-    later = gr.Timer(2, active=False)
+    later = gr.Timer(LOOK_AGAIN_S, active=False)
 
     def show(gallery: str, colour: str | None, method: str, request: gr.Request) -> tuple[Any, ...]:
         caller = caller_of(request)
@@ -106,6 +109,16 @@ def build(service: Service) -> None:
     @handler
     def change(gallery: str, colour: str | None, method: str, request: gr.Request) -> tuple[Any, ...]:
         return show(gallery, colour, method, request)
+
+    @handler
+    def look_again(gallery: str, colour: str | None, method: str, request: gr.Request) -> tuple[Any, ...]:
+        shown = mapping.mapped(service, caller_of(request), gallery, colour, cast(Method, method))
+        if not shown.progress:
+            return show(gallery, colour, method, request)
+        # What is drawn stays, with what is chosen on it.
+        skipped = gr.skip()
+        again = gr.update(active=not shown.progress.startswith("failed"))
+        return skipped, html("map_progress.html", progress=shown.progress), skipped, again, *[skipped] * 3
 
     def told(now: Chosen, request: gr.Request) -> tuple[Any, ...]:
         number = len(now.image_ids(service, caller_of(request)))
@@ -153,7 +166,8 @@ def build(service: Service) -> None:
     of_map = [gallery, colour, method]
     shown = [colour, progress, drawing, later, chosen, count, go]
     gr.on(None, begin, None, [gallery, *shown], **calm)
-    gr.on([gallery.input, colour.input, method.input, later.tick], change, of_map, shown, **calm)
+    gr.on([gallery.input, colour.input, method.input], change, of_map, shown, **calm)
+    later.tick(look_again, of_map, shown, **calm)
     drawing.select(select, of_map, [chosen, count, go], **calm)
     choose.click(between, [*of_map, *edges], [chosen, count, go], **calm)
     go.click(search, chosen, place, **calm).success(

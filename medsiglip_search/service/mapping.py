@@ -106,7 +106,7 @@ class Maps:
                 if self._umap is not None:
                     return self._umap
                 if self._arranging is None:
-                    self.progress = "waits for the first images"
+                    self.progress = "is getting ready"
                     self._arranging = threading.Thread(target=self._arrange, name="map", daemon=True)
                     self._arranging.start()
         with self._lock:

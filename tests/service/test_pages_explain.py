@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from serving import Served, serving
 
 from medsiglip_search.explain.opening import Access
+from medsiglip_search.service.access.authenticating import LOCAL
 from medsiglip_search.service.asking import Asked, Link
 
 ASKED = "left pleural effusion"
@@ -48,7 +49,7 @@ def explained_by(url: str, gallery: Path, folder: Path):
 def link_of(served: Served, **asked: object) -> str:
     """Return the address that explains a search of the one user."""
     link = Link("demo", Asked(text=ASKED, **asked))
-    return f"{served.url}/explain?s={served.service.links.keep('local', link)}"
+    return f"{served.url}/explain?s={served.service.links.keep(LOCAL.owner, link)}"
 
 
 def state(page: Page) -> Locator:
@@ -75,7 +76,7 @@ def test_stop_ends_the_model_and_keeps_what_was_said(
     warnings = page.locator(".warnings li")
     expect(page.locator(".warnings h2")).to_have_text(f"{warnings.count()} warnings")
     warnings.get_by_role("link", name="Hit 1").first.click()
-    assert page.evaluate("document.querySelector(':target').id") == "hit-1"
+    expect(page.locator("#hit-1")).to_be_focused()
     expect(page.locator(".provenance")).to_contain_text("cancelled")
     expect(page.locator(".provenance")).to_contain_text("not a medical device")
     expect(page.locator("tbody tr", has_text=ASKED)).to_contain_text("hit 1, hit 2")
