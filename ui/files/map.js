@@ -6,7 +6,8 @@ let mode = 'move', area = null, shown = '';
 
 function setUp() {
   const root = element.querySelector('.map');
-  if (!root) return;
+  if (!root || root.isSetUp) return;
+  root.isSetUp = true;
   const canvas = root.querySelector('canvas'), tip = root.querySelector('.map-tip'), pen = canvas.getContext('2d');
   const { ids, xs, ys, codes } = unpacked(root.dataset.points, Number(root.dataset.count));
   const colours = JSON.parse(root.dataset.colours), labels = JSON.parse(root.dataset.labels), ramp = JSON.parse(root.dataset.ramp);
@@ -206,5 +207,6 @@ function corners([[x0, y0], [x1, y1]]) {
   return [[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
 }
 
+// Not by `watch`: a map that comes while the page is still being put together would go by unseen.
+new MutationObserver(setUp).observe(element, { childList: true, subtree: true });
 setUp();
-watch('value', setUp);
