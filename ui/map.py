@@ -77,7 +77,7 @@ def build(service: Service) -> None:
             gr.Number(value, label=label, minimum=0, maximum=100, interactive=True)
             for label, value in (("x from", 0), ("x to", 100), ("y from", 0), ("y to", 100))
         ]
-        choose = gr.Button("Choose what lies between", scale=0, min_width=200)
+        choose = gr.Button("Choose what lies between", size="md", scale=0, min_width=240)
     if not has_umap():
         gr.HTML(html("map_umap.html"), apply_default_css=False)
     place = gr.Textbox(visible="hidden", label="Where to go")

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faulty_servers import Connection, Server, chunk, unused_url
+from faulty_servers import Server, unused_url
 from faulty_servers import serving as serving_model
 from playwright.sync_api import Browser, Locator, Page, expect
 from serving import Served, serving
+from slow_models import talking
 
 from medsiglip_search.explain.opening import Access
 from medsiglip_search.service.access.authenticating import LOCAL
@@ -15,13 +16,6 @@ from medsiglip_search.service.asking import Asked, Link
 
 ASKED = "left pleural effusion"
 WAIT_MS = 60_000
-
-
-def talking(connection: Connection) -> None:
-    """Begin to speak, with what would be markup, and never come to an end."""
-    connection.start()
-    connection.send(chunk("No effusion. <img src=x> "))
-    connection.hang()
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faulty_servers import Connection, Server, chunk, unused_url, well
+from faulty_servers import Connection, Server, unused_url, well
 from faulty_servers import serving as serving_model
 from serving import Served, serving
+from slow_models import talking
 
 from medsiglip_search import wire
 from medsiglip_search.explain import untold
@@ -31,13 +32,6 @@ def events(lines: Iterator[str]) -> Iterator[tuple[str, dict]]:
             kind = line.removeprefix("event: ")
         elif line.startswith("data: "):
             yield kind, json.loads(line.removeprefix("data: "))
-
-
-def talking(connection: Connection) -> None:
-    """Begin to speak, and never come to an end."""
-    connection.start()
-    connection.send(chunk("A small "))
-    connection.hang()
 
 
 @pytest.fixture
@@ -89,7 +83,7 @@ def test_a_client_that_goes_away_stops_the_model(gallery: Path, tmp_path: Path):
         explaining = served.service.explaining
         with served.client() as client, client.stream("POST", PLACE, json=ASKED) as answer:
             told = events(answer.iter_lines())  # httpx closes the connection when nobody holds it
-            assert _until(told, "piece")[-1][1] == {"subject": "hit 1", "text": "A "}
+            assert _until(told, "piece")[-1][1] == {"subject": "hit 1", "text": "No "}
             assert not explaining.is_free.is_set()
         assert explaining.is_free.wait(30)
         assert model.requests[-1].saw_close.wait(30)

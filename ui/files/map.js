@@ -183,7 +183,7 @@ function setUp() {
     [width, height] = [canvas.clientWidth, canvas.clientHeight];
     const ratio = devicePixelRatio || 1;
     [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
-    redraw();
+    draw(); // at once: a new size has emptied the canvas
   }).observe(canvas);
 }
 
