@@ -152,6 +152,7 @@ def test_by_keyboard_a_map_is_moved_coloured_and_chosen_from(served: Served, pag
     page.keyboard.type("year")
     page.keyboard.press("Enter")
     expect(page.locator(".map-ramp")).to_be_visible(timeout=WAIT_MS)
+    page.wait_for_function(f"Object.keys(({COLOURS})()).length >= 4")  # what is drawn is not empty again
     page.get_by_role("button", name="Choose by numbers").press("Enter")
     for label, value in (("x from", 0), ("x to", 40), ("y from", 10), ("y to", 100)):
         page.get_by_role("spinbutton", name=label).fill(str(value))

@@ -2,13 +2,17 @@
 // packed (see `packed` in ui/map.py); places are from 0 to 1, y upwards. Areas are told in the same measure.
 const NEAR = 8, MARGIN = 12, TIP_MS = 120;
 const view = { scale: 1, x: 0, y: 0 };
-let mode = 'move', area = null, shown = '';
+let mode = 'move', area = null, shown = '', current = null;
 
 function setUp() {
   const root = element.querySelector('.map');
-  if (!root || root.isSetUp) return;
-  root.isSetUp = true;
-  const canvas = root.querySelector('canvas'), tip = root.querySelector('.map-tip'), pen = canvas.getContext('2d');
+  if (!root) return;
+  const canvas = root.querySelector('canvas'), sent = root.dataset;
+  const now = [root, canvas, sent.points, sent.colours, sent.labels];
+  if (current && now.every((one, place) => one === current.now[place])) { current.fit(); return; }
+  current?.ended.abort();
+  const ended = new AbortController(), { signal } = ended;
+  const tip = root.querySelector('.map-tip'), pen = canvas.getContext('2d');
   const { ids, xs, ys, codes } = unpacked(root.dataset.points, Number(root.dataset.count));
   const colours = JSON.parse(root.dataset.colours), labels = JSON.parse(root.dataset.labels), ramp = JSON.parse(root.dataset.ramp);
   const byCode = grouped(codes);
@@ -116,7 +120,7 @@ function setUp() {
   canvas.addEventListener('pointerdown', (event) => {
     canvas.setPointerCapture(event.pointerId);
     pressed = { from: at(event), last: at(event), moved: false };
-  });
+  }, { signal });
   canvas.addEventListener('pointermove', (event) => {
     const now = at(event);
     if (!pressed) { hover(nearest(...now), ...now); return; }
@@ -129,7 +133,7 @@ function setUp() {
     if (mode === 'lasso') pressed.line = area;
     pressed.last = now;
     redraw();
-  });
+  }, { signal });
   canvas.addEventListener('pointerup', (event) => {
     const was = pressed;
     pressed = null;
@@ -140,12 +144,12 @@ function setUp() {
       const place = nearest(...at(event));
       if (place >= 0) location.assign(`/case?gallery=${encodeURIComponent(shown)}&image=${ids[place]}`);
     }
-  });
-  canvas.addEventListener('pointerleave', () => { if (!pressed) hover(-1); });
+  }, { signal });
+  canvas.addEventListener('pointerleave', () => { if (!pressed) hover(-1); }, { signal });
   canvas.addEventListener('wheel', (event) => {
     event.preventDefault();
     zoom(Math.exp(-event.deltaY / 400), ...at(event));
-  }, { passive: false });
+  }, { passive: false, signal });
   canvas.addEventListener('keydown', (event) => {
     const step = 60;
     const acts = {
@@ -155,7 +159,7 @@ function setUp() {
     if (!acts[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     acts[event.key]();
-  });
+  }, { signal });
   function whole() { Object.assign(view, { scale: 1, x: 0, y: 0 }); redraw(); }
 
   function press() {
@@ -169,22 +173,31 @@ function setUp() {
     else if (button.dataset.zoom) zoom(Number(button.dataset.zoom));
     else if ('reset' in button.dataset) whole();
     else { area = null; redraw(); tell(); }
-  });
+  }, { signal });
   root.addEventListener('change', (event) => {
     const code = Number(event.target.dataset.code);
     if (event.target.checked) hidden.delete(code); else hidden.add(code);
     redraw();
     tell();
-  });
+  }, { signal });
 
-  press();
-  new ResizeObserver(() => {
-    if (!canvas.isConnected) return;
-    [width, height] = [canvas.clientWidth, canvas.clientHeight];
+  function fit() {
     const ratio = devicePixelRatio || 1;
-    [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
+    [width, height] = [canvas.clientWidth, canvas.clientHeight];
+    const size = [Math.round(width * ratio), Math.round(height * ratio)];
+    if (canvas.width === size[0] && canvas.height === size[1]) return;
+    [canvas.width, canvas.height] = size;
     draw(); // at once: a new size has emptied the canvas
-  }).observe(canvas);
+  }
+
+  for (const box of root.querySelectorAll('.map-legend input')) box.checked = true;
+  press();
+  current = { now, ended, fit };
+  const resized = new ResizeObserver(fit);
+  resized.observe(canvas);
+  signal.addEventListener('abort', () => resized.disconnect());
+  fit();
+  redraw();
 }
 
 function unpacked(text, count) {
@@ -208,5 +221,8 @@ function corners([[x0, y0], [x1, y1]]) {
 }
 
 // Not by `watch`: a map that comes while the page is still being put together would go by unseen.
-new MutationObserver(setUp).observe(element, { childList: true, subtree: true });
+// Gradio changes the elements of the map before into those of the next, and takes the size of the canvas away.
+new MutationObserver(setUp).observe(element, {
+  childList: true, subtree: true, attributes: true, attributeFilter: ['data-points', 'data-colours', 'data-labels', 'width'],
+});
 setUp();
