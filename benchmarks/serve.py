@@ -135,7 +135,10 @@ def drawn(port: int) -> Iterator[Figure]:
 
 
 def _draw(page: Any, port: int, text: str) -> float:
-    page.goto(f"http://127.0.0.1:{port}/?hits={HITS}")
+    page.goto(f"http://127.0.0.1:{port}/")
+    page.get_by_role("button", name="Options").click()
+    page.get_by_label("Hits on a page").click()
+    page.get_by_role("option", name=str(HITS)).click()
     box = page.get_by_label("Look for")
     box.fill(text)
     # The answer is there when the first card is; all are drawn when each picture is decoded.

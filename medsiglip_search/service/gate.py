@@ -29,6 +29,7 @@ FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-re
 QUIET = frozenset({"files", "/healthz", "/readyz"})
 """Routes that are asked for all the time and tell nothing; they are counted, and not in the log."""
 
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 log = logging.getLogger(__name__)
@@ -268,16 +269,22 @@ class _Passage:
             return path
         return route if route and path.startswith("/v1") else "files" if is_files(path) else "other"
 
+    @property
+    def _method(self) -> str:
+        """The method, where it is a word of HTTP: a client may send any."""
+        method = self._scope["method"]
+        return method if method in METHODS else "other"
+
     def _count(self) -> None:
         seconds = time.perf_counter() - self._began
         route = self._route()
         metrics = self._service.metrics
-        metrics.requests.labels(self._scope["method"], route, str(self._status)).inc()
+        metrics.requests.labels(self._method, route, str(self._status)).inc()
         metrics.seconds.labels(route).observe(seconds)
         if route not in QUIET:
             fields = {
                 "request_id": self._id,
-                "method": self._scope["method"],
+                "method": self._method,
                 "route": route,
                 "status": self._status,
                 "ms": round(1000 * seconds, 1),

@@ -120,7 +120,7 @@ def test_a_browser_keeps_nothing_and_asks_nobody_else(
     context = browser.new_context()
     page = context.new_page()
     asked: list[Request] = []
-    page.on("request", asked.append)
+    page.on("request", lambda request: asked.append(request))
     page.goto(watched.running.url)
     page.get_by_label("Your access key").fill(watched.first)
     page.get_by_role("button", name="Sign in").click()

@@ -51,8 +51,10 @@ def thumbnail(service: Service, caller: Caller, name: str, image_id: int) -> byt
     with service.audit.watch(caller, "thumbnail", name) as entry:
         entry.subjects = [str(image_id)]
         gallery = service.gallery(caller, name)
-        instance_of(gallery, image_id)
-        return gallery.view.gallery.thumbnails([image_id])[0]
+        try:
+            return gallery.view.gallery.thumbnails([image_id])[0]
+        except InvalidQuery:
+            raise NotFound("there is no such image in this gallery; take an image_id from a hit") from None
 
 
 def facts(service: Service, caller: Caller, name: str, image_id: int) -> ImageFacts:
