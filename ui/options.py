@@ -35,17 +35,18 @@ class Options:
 
     def asked(self, asked: Asked, values: tuple[Any, ...]) -> Asked:
         """Return a question with what the parts say."""
+        # Parts that have not been drawn yet, in the closed part of the page, say nothing.
         group_by, top_k, without, patients, min_relevance, as_case, where = values
         return replace(
             asked,
             group_by=cast(GroupBy | None, group_by or None),
-            top_k=int(top_k),
-            without=tuple(one.strip() for one in without.split(",") if one.strip()),
-            other_patients={"": None, "yes": True, "no": False}[patients],
+            top_k=int(top_k or PAGE_SIZES[0]),
+            without=tuple(one.strip() for one in (without or "").split(",") if one.strip()),
+            other_patients={"": None, "yes": True, "no": False}[patients or ""],
             min_relevance=min_relevance,
             # Without a picture there is no case to speak of.
             as_case=bool(as_case and asked.images),
-            where=where.strip() or None,
+            where=(where or "").strip() or None,
         )
 
 

@@ -45,7 +45,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     archive.mkdir()
     files = []
     for number in range(4):
-        dataset = image_dataset(np.random.default_rng(number).integers(0, 4095, (64, 64)).astype(np.uint16))
+        pixels = np.random.default_rng(number).integers(0, 4095, (64, 64)).astype(np.uint16)
+        dataset = image_dataset(pixels, SOPInstanceUID=f"2.25.{number + 1}")
         for tag in TAGS:
             setattr(dataset, tag, f"{CANARY}{'' if tag.endswith('ID') else ' was here'}"[:16])
         files.append(written(dataset))
