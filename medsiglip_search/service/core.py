@@ -25,6 +25,7 @@ from medsiglip_search.service.jobs.running import Jobs
 from medsiglip_search.service.kept import Kept
 from medsiglip_search.service.metrics import Metrics
 from medsiglip_search.service.settings import ServiceSettings
+from medsiglip_search.service.tabs import Tabs
 
 GUARD_WORKERS = 2
 JOBS_GRACE_S = 15.0
@@ -50,6 +51,7 @@ class Service:
         self.file_of = file_of
         self.metrics = Metrics()
         self.ending = asyncio.Event()
+        self.tabs = Tabs()
         self.audit = AuditLog(settings.state)
         self.galleries = Galleries(settings.galleries, settings.device, self.metrics.batch.observe)
         self.classifiers = Classifiers()

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import logging
 import re
 import secrets
@@ -14,12 +15,23 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from medsiglip_search.errors import Forbidden, NotFound, TooLarge, Unauthenticated, Unavailable
+from medsiglip_search.errors import Forbidden, InvalidQuery, NotFound, TooLarge, Unauthenticated, Unavailable
 from medsiglip_search.service import login_page, problems
-from medsiglip_search.service.callers import Caller
+from medsiglip_search.service.callers import Caller, Principal
 from medsiglip_search.service.core import Service
 from medsiglip_search.service.headers import security_headers
-from medsiglip_search.service.paths import OWN, is_endless, is_files, is_open, is_page, is_served
+from medsiglip_search.service.paths import (
+    CANCEL,
+    HEARTBEAT,
+    JOIN,
+    LISTEN,
+    OWN,
+    is_endless,
+    is_files,
+    is_open,
+    is_page,
+    is_served,
+)
 
 SESSION_COOKIE = "medsiglip_session"
 HTML = "text/html; charset=utf-8"
@@ -30,6 +42,9 @@ QUIET = frozenset({"files", "/healthz", "/readyz"})
 """Routes that are asked for all the time and tell nothing; they are counted, and not in the log."""
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+MOST_OF_A_CALL = 4 << 20
+"""Bytes of what a page tells the server when something is done on it."""
+
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 log = logging.getLogger(__name__)
@@ -77,6 +92,7 @@ class _Passage:
         self._began = time.perf_counter()
         self._status = 0
         self._body_bytes = 0
+        self._body: bytes | None = None
         self._refusal: Exception | None = None
         self._page: list[Message] = []
         self._who = ""
@@ -118,6 +134,39 @@ class _Passage:
             self._service.rates.spend(caller.principal.owner)
         if not is_served(path, self._pages):
             raise NotFound("there is nothing at this address; the pages are at /, the API under /v1")
+        await self._require_own_tab(caller.principal)
+
+    async def _require_own_tab(self, principal: Principal) -> None:
+        """Raise NotFound for a call of a page that names a tab of somebody else."""
+        path = self._scope["path"]
+        tab: object = None
+        if path.startswith(HEARTBEAT):
+            tab = path.removeprefix(HEARTBEAT)
+        elif path == LISTEN:
+            tab = (parse_qs(self._scope["query_string"].decode("latin-1")).get("session_hash") or [None])[-1]
+        elif path in (JOIN, CANCEL) and self._scope["method"] == "POST":
+            self._body = await self._whole_body()
+            try:
+                tab = json.loads(self._body).get("session_hash")
+            except (ValueError, AttributeError, RecursionError):
+                tab = None
+        else:
+            return
+        if not isinstance(tab, str) or not tab:
+            raise InvalidQuery("the call names no tab; load the page again")
+        self._service.tabs.require(tab, f"{principal.owner} {principal.credential}")
+
+    async def _whole_body(self) -> bytes:
+        """Return the body of a page's call. Raises TooLarge, Unavailable."""
+        pieces: list[bytes] = []
+        while self._body_bytes >= 0:
+            message = await self._bounded_receive()
+            if message["type"] != "http.request":
+                raise self._refusal or Unavailable("the request did not come whole; send it again")
+            pieces.append(message.get("body", b""))
+            if sum(map(len, pieces)) > MOST_OF_A_CALL:
+                raise TooLarge("this is too much for a page; send less at once")
+        return b"".join(pieces)
 
     def _caller(self) -> Caller:
         principal = self._service.access.principal_of(self._headers.get("authorization"), self._cookie())
@@ -170,6 +219,9 @@ class _Passage:
 
     async def _bounded_receive(self) -> Message:
         """Receive the next piece of the body, as long as it is not too much and comes in time."""
+        if self._body is not None:  # the gate has read it
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
         if self._body_bytes < 0:  # the body is complete; what comes is that the client has gone
             return await self._departure()
         try:

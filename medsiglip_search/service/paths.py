@@ -11,14 +11,14 @@ OWN = frozenset({"/logout", "/metrics", "/v1", "/openapi.json"})
 FILES = ("/assets/", "/static/", "/theme.css", "/favicon.ico", "/pages/")
 """What pages are made of; how often these are asked for says nothing of a user."""
 
+JOIN, CANCEL = "/gradio_api/queue/join", "/gradio_api/cancel"
+LISTEN, HEARTBEAT = "/gradio_api/queue/data", "/gradio_api/heartbeat/"
+
 PAGE_CALLS = (
     "/config",
-    "/gradio_api/queue/join",
-    "/gradio_api/queue/data",
-    "/gradio_api/heartbeat/",
-    "/gradio_api/cancel",
-    "/gradio_api/reset",
-    "/gradio_api/component_server",
+    JOIN,
+    CANCEL,
+    LISTEN,
     "/gradio_api/startup-events",
     "/gradio_api/theme.css",
 )
@@ -27,9 +27,7 @@ PAGE_CALLS = (
 
 def is_endless(path: str) -> bool:
     """Tell whether an answer goes on for as long as somebody listens."""
-    return path.startswith("/gradio_api/heartbeat/") or (
-        path.startswith("/v1/jobs/") and path.endswith("/events")
-    )
+    return path.startswith(HEARTBEAT) or (path.startswith("/v1/jobs/") and path.endswith("/events"))
 
 
 def is_open(path: str) -> bool:
@@ -51,7 +49,8 @@ def is_served(path: str, pages: Collection[str]) -> bool:
     """Tell whether there is anything at a path for those who have shown who they are."""
     return (
         path in OWN
-        or path.startswith(("/v1/", *PAGE_CALLS))
+        or path in PAGE_CALLS
+        or path.startswith(("/v1/", HEARTBEAT))
         or is_files(path)
         or is_page(path.rstrip("/") or "/", pages)
     )

@@ -1,0 +1,87 @@
+"""What happens in a tab is told to whoever opened it; Gradio alone tells all who know its number."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from serving import Served
+
+from medsiglip_search.errors import NotFound
+from medsiglip_search.service.tabs import Tabs
+
+JOIN, LISTEN = "/gradio_api/queue/join", "/gradio_api/queue/data"
+
+
+def test_a_tab_is_its_first_users_alone() -> None:
+    tabs = Tabs()
+    tabs.require("one", "ann")
+    tabs.require("one", "ann")
+    with pytest.raises(NotFound):
+        tabs.require("one", "bob")
+    tabs.require("two", "bob")
+
+
+def test_many_tabs_of_one_user_push_out_their_own_oldest_and_nobody_elses() -> None:
+    tabs = Tabs(most_each=3)
+    tabs.require("bob's", "bob")
+    for number in range(3):
+        tabs.require(str(number), "ann")
+    tabs.require("0", "ann")
+    tabs.require("3", "ann")  # "1" was used the longest ago
+    tabs.require("1", "carl")
+    for tab in ("bob's", "0", "2", "3"):
+        with pytest.raises(NotFound):
+            tabs.require(tab, "carl")
+
+
+def search_event(client: httpx.Client) -> dict[str, Any]:
+    """Return the call by which the page asks its server for something, as a browser would send it."""
+    config = client.get("/config").json()
+    loaded = next(
+        one for one in config["dependencies"] if any(target[1] == "load" for target in one["targets"])
+    )
+    values = {one["id"]: one["props"].get("value") for one in config["components"]}
+    return {"fn_index": loaded["id"], "data": [values.get(id_) for id_ in loaded["inputs"]]}
+
+
+def test_nobody_listens_to_calls_into_or_ends_another_users_tab(guarded: Served) -> None:
+    first, second = (guarded.client(guarded.key(name)) for name in ("opens", "listens"))
+    with first, second:
+        call = {**search_event(first), "session_hash": "tabofthefirst"}
+        joined = first.post(JOIN, json=call)
+        assert joined.status_code == 200
+        event = joined.json()["event_id"]
+        refused = [
+            second.get(LISTEN, params={"session_hash": "tabofthefirst"}),
+            second.get(LISTEN, params=[("session_hash", "own"), ("session_hash", "tabofthefirst")]),
+            second.post(JOIN, json=call),
+            second.post(
+                "/gradio_api/cancel",
+                json={"session_hash": "tabofthefirst", "fn_index": call["fn_index"], "event_id": event},
+            ),
+            second.get("/gradio_api/heartbeat/tabofthefirst"),
+        ]
+        heard = []
+        with first.stream("GET", LISTEN, params={"session_hash": "tabofthefirst"}) as stream:
+            for line in stream.iter_lines():
+                if line.startswith("data: "):
+                    heard.append(json.loads(line.removeprefix("data: "))["msg"])
+                    if heard[-1] == "process_completed":
+                        break
+    assert [answer.status_code for answer in refused] == [404] * 5
+    assert heard[-1] == "process_completed"
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"no JSON", b'{"session_hash": 7}', b'{"session_hash": ""}'])
+def test_a_call_that_names_no_tab_is_refused(served: Served, body: bytes) -> None:
+    with served.client() as client:
+        answer = client.post(JOIN, content=body, headers={"content-type": "application/json"})
+        assert client.get(LISTEN).status_code == 422
+    assert answer.status_code == 422
+
+
+def test_a_call_is_no_larger_than_a_page_needs(served: Served) -> None:
+    with served.client() as client:
+        answer = client.post(JOIN, json={"session_hash": "large", "data": ["x" * (5 << 20)]})
+    assert answer.status_code == 413
