@@ -14,7 +14,7 @@ from medsiglip_search.service.audit import records
 
 def test_a_key_opens_the_page_that_was_asked_for(guarded: Served, page: Page) -> None:
     key = guarded.key("a reader")
-    page.goto(f"{guarded.url}/?gallery=other")
+    page.goto(f"{guarded.url}/map?gallery=other")
     expect(page).to_have_title("Sign in · medsiglip-search")
     assert page.locator("script").count() == 0
     page.get_by_label("Your access key").fill("msk_00000000_wrong")
@@ -22,8 +22,8 @@ def test_a_key_opens_the_page_that_was_asked_for(guarded: Served, page: Page) ->
     expect(page.get_by_role("alert")).to_contain_text("key")
     page.get_by_label("Your access key").fill(key)
     page.keyboard.press("Enter")
-    expect(page.get_by_label("Look for")).to_be_visible()
-    assert page.url == f"{guarded.url}/?gallery=other"
+    expect(page.locator("canvas")).to_be_visible()
+    assert page.url == f"{guarded.url}/map?gallery=other"
     [cookie] = page.context.cookies()
     assert cookie["httpOnly"]
     assert cookie["sameSite"] == "Lax"
