@@ -85,6 +85,10 @@ class InvalidQuery(MedSiglipSearchError):
     exit_code = 2
 
 
+class UnknownImage(InvalidQuery):
+    """An image id that the gallery does not have."""
+
+
 class CursorExpired(InvalidQuery):
     """A page of a result was asked for that an older version of the gallery gave."""
 

@@ -27,6 +27,30 @@ MAX_TERMS = 300
 """Names, keywords and operators in one filter; a chain of 600 overflows the store's stack. Lists of values
 after IN do not count."""
 
+FUNCTIONS = (
+    "abs",
+    "array_has",
+    "array_length",
+    "ceil",
+    "coalesce",
+    "contains",
+    "ends_with",
+    "floor",
+    "length",
+    "lower",
+    "nullif",
+    "regexp_like",
+    "round",
+    "starts_with",
+    "substr",
+    "trim",
+    "upper",
+)
+"""That a filter may call; others can take memory without end, such as repeat(report, 1000000000)."""
+
+_KEYWORDS = frozenset({"and", "between", "case", "cast", "else", "in", "is", "not", "or", "then", "when"})
+"""After which a parenthesis may be opened."""
+
 _TOKEN = re.compile(
     r"""(?P<text>'(?:[^']|'')*')
       | (?P<name>`[^`]+`)
@@ -47,14 +71,16 @@ _STAGES = re.compile(
 )
 
 
-def checked(where: str, columns: Collection[str]) -> str:
+def checked(where: str, columns: Collection[str], hidden: Collection[str] = ()) -> str:
     """Return `where` as one SQL condition that the store can read safely, in parentheses.
 
+    hidden: columns of the store that are to be taken for unknown; what a condition compares it also tells.
     Column names in double quotes become names as the store quotes them. Raises InvalidQuery for anything
     that cannot be part of a condition; whether the condition makes sense is left to the store.
     """
     parts: list[str] = []
     terms = depth = 0
+    called = ""
     for token in _TOKEN.finditer(where):
         part = token.group()
         match token.lastgroup:
@@ -69,14 +95,18 @@ def checked(where: str, columns: Collection[str]) -> str:
                 raise invalid("comments cannot stand in a filter", columns)
             case "other":
                 raise invalid(f"{part!r} cannot stand in a filter; text goes in single quotes", columns)
-            case "word" | "name" if _is_hidden(part.strip("`"), columns):
+            case "word" | "name" if _is_hidden(part.strip("`"), columns, hidden):
                 raise invalid(f"no column {part}", columns)
+            case "grouping" if part == "(" and called and called not in _KEYWORDS.union(FUNCTIONS):
+                raise invalid(f"no function {called}; there are {', '.join(FUNCTIONS)}", columns)
             case "grouping":
                 depth += {"(": 1, ")": -1, ",": 0}[part]
                 if depth < 0:
                     raise invalid("a parenthesis is closed that is not open", columns)
             case "space":
                 part = " "
+        if token.lastgroup != "space":
+            called = part.lower() if token.lastgroup in ("word", "name") else ""
         terms += token.lastgroup in ("name", "quoted", "word", "operator")
         parts.append(part)
     if depth:
@@ -156,9 +186,11 @@ def _literal(name: str, cell: object, kind: pa.DataType, columns: Collection[str
 _LARGEST = sys.float_info.max
 
 
-def _is_hidden(name: str, columns: Collection[str]) -> bool:
+def _is_hidden(name: str, columns: Collection[str], hidden: Collection[str]) -> bool:
     """Tell whether the store would know a name that is none of `columns`; it looks at no capitals."""
     name = name.lower()
+    if name in (one.lower() for one in hidden):
+        return True
     return (name in STORED_BESIDE or name[0] == "_") and name not in columns
 
 

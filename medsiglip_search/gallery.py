@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from medsiglip_search import checksums, filters, gallery_folder, soundness
 from medsiglip_search.encoders import Encoder
-from medsiglip_search.errors import GalleryDamaged, GalleryError, GalleryMismatch, InvalidQuery
+from medsiglip_search.errors import GalleryDamaged, GalleryError, GalleryMismatch, UnknownImage
 from medsiglip_search.files import write_file
 from medsiglip_search.gallery_folder import IMAGES, META, REJECTED, SECRET_KEY
 from medsiglip_search.gallery_schema import (
@@ -335,10 +335,10 @@ class Gallery:
         try:
             asked = np.asarray(image_ids, np.int64)
         except OverflowError:
-            raise InvalidQuery(f"{self.path}: no image id has so many digits. Take one from a hit") from None
+            raise UnknownImage(f"{self.path}: no image id has so many digits. Take one from a hit") from None
         known = np.isin(asked, ids)
         if not known.all():
-            raise InvalidQuery(f"{self.path}: no image {asked[~known][0]}. Take an id from one of its hits")
+            raise UnknownImage(f"{self.path}: no image {asked[~known][0]}. Take an id from one of its hits")
         places = np.searchsorted(ids, asked)
         return self._images.take(places, columns)
 

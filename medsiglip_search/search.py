@@ -45,7 +45,7 @@ class Searcher:
         self.encoder = encoder
         self.index = index
         self._state = gallery.state
-        self._selections = Selections(gallery)
+        self.selections = Selections(gallery)
         self._sample = ImageSample(gallery)
         # What follows takes time in a large gallery; it is read when first needed.
         self._lock = threading.RLock()
@@ -142,7 +142,7 @@ class Searcher:
         pages: dict[int, _Page] = {}
         for condition in dict.fromkeys(plan.condition for plan in plans):
             numbers = [number for number, plan in enumerate(plans) if plan.condition == condition]
-            allowed = self._selections.select(condition)
+            allowed = self.selections.select(condition)
             found = rank(self.gallery, self.index, [plans[number].asked for number in numbers], allowed)
             for number, ranked in zip(numbers, found, strict=True):
                 pages[number] = self._page(queries[number], plans[number], ranked, allowed)
@@ -150,7 +150,7 @@ class Searcher:
 
     def _plan(self, query: Query, embedded: Embedded) -> "_Plan":
         """Say what is to be ranked for a query."""
-        condition = self._selections.condition(query.where)
+        condition = self.selections.condition(query.where)
         identity = f"{embedded.identity} {condition!r}"
         offset = 0
         if query.cursor is not None:

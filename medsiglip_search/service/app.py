@@ -37,6 +37,7 @@ from medsiglip_search.service.routes import (
     maps,
     searches,
 )
+from medsiglip_search.service.routes.requests import problem_for
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -97,18 +98,15 @@ def _nothing_here(request: Request) -> None:
 
 
 def _answer(request: Request, error: Exception) -> Response:
-    state = request.scope["state"]
-    return _response(request, problems.problem_of(error, state.get("sent", ()), state.get("known", ())))
+    return _response(request, problem_for(request, error))
 
 
 def _answer_invalid(request: Request, error: Exception) -> Response:
     """Say which fields do not do, by their places; what was sent there, and names made up there, stay out."""
     assert isinstance(error, RequestValidationError)
-    sent = list(problems.texts_in(error.body))
     told = "; ".join(dict.fromkeys(_place_and_reason(one) for one in error.errors()))
-    return _response(
-        request, problems.problem_of(InvalidQuery(f"{told}. GET /openapi.json describes the fields"), sent)
-    )
+    invalid = InvalidQuery(f"{told}. GET /openapi.json describes the fields")
+    return _response(request, problem_for(request, invalid))
 
 
 def _place_and_reason(error: dict[str, Any]) -> str:
@@ -116,7 +114,8 @@ def _place_and_reason(error: dict[str, Any]) -> str:
         return f"{error['loc'][0]} has a field that there is not"
     if error["type"] == "json_invalid":
         return "the body is not JSON"
-    return f"{'.'.join(map(str, error['loc']))}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+    # The second part of a place is a field of ours; what follows may be a name that the client made up.
+    return f"{'.'.join(map(str, error['loc'][:2]))}: {error['msg'][:1].lower()}{error['msg'][1:]}"
 
 
 def _answer_http(request: Request, error: Exception) -> Response:

@@ -99,6 +99,24 @@ class Service:
             raise NotFound("there is no such gallery for you; GET /v1/galleries lists those that there are")
         return self.galleries[name]
 
+    @property
+    def places(self) -> dict[str, str]:
+        """What is said of places on the server, where a message names one."""
+        settings = self.settings
+        named = {str(path): f"gallery {name}" for name, path in settings.galleries.items()}
+        named |= {place: f"archive {name}" for name, place in settings.archives.items()}
+        return {**named, str(settings.state): "the service's folder"}
+
+    def visible_columns(self, gallery: OpenGallery) -> list[str]:
+        """Return the columns that answers tell and that may be filtered by; none while it is not ready.
+
+        By the place of its archive nobody can ask: what a filter compares it also tells.
+        """
+        if not gallery.is_ready:
+            return []
+        left_out = self.settings.hidden | {"archive"}
+        return [column for column in gallery.view.gallery.columns() if column not in left_out]
+
     def archive_name(self, place: str) -> str:
         """Return how users know an archive: its name in the settings, or else one that says nothing of it."""
         names = {path: name for name, path in self.settings.archives.items()}

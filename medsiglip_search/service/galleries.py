@@ -32,9 +32,9 @@ class View:
     def gallery(self) -> Gallery:
         return self.searcher.gallery
 
-    @cached_property
+    @property
     def selections(self) -> Selections:
-        return Selections(self.gallery)
+        return self.searcher.selections
 
     @cached_property
     def facets(self) -> Facets:

@@ -31,6 +31,7 @@ from medsiglip_search.service.paths import (
     is_open,
     is_page,
     is_served,
+    takes_files,
 )
 
 SESSION_COOKIE = "medsiglip_session"
@@ -42,8 +43,8 @@ QUIET = frozenset({"files", "/healthz", "/readyz"})
 """Routes that are asked for all the time and tell nothing; they are counted, and not in the log."""
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-MOST_OF_A_CALL = 4 << 20
-"""Bytes of what a page tells the server when something is done on it."""
+MOST_OF_A_CALL = 1 << 20
+"""Bytes of a request that sends no file."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
@@ -164,8 +165,6 @@ class _Passage:
             if message["type"] != "http.request":
                 raise self._refusal or Unavailable("the request did not come whole; send it again")
             pieces.append(message.get("body", b""))
-            if sum(map(len, pieces)) > MOST_OF_A_CALL:
-                raise TooLarge("this is too much for a page; send less at once")
         return b"".join(pieces)
 
     def _caller(self) -> Caller:
@@ -210,12 +209,17 @@ class _Passage:
 
     def _require_length(self) -> None:
         length = self._headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._service.settings.limits.body_bytes:
+        if not length.isdecimal() or int(length) > self._most_bytes:
             raise self._too_large()
 
     def _too_large(self) -> TooLarge:
+        return TooLarge(f"the request is too large: at most {self._most_bytes >> 10} KiB; send less at once")
+
+    @property
+    def _most_bytes(self) -> int:
+        """How large the body may be: whoever sends JSON has it read before anything is known of it."""
         most = self._service.settings.limits.body_bytes
-        return TooLarge(f"the request is too large: at most {most >> 20} MiB; send less at once")
+        return most if takes_files(self._scope["path"]) else min(most, MOST_OF_A_CALL)
 
     async def _bounded_receive(self) -> Message:
         """Receive the next piece of the body, as long as it is not too much and comes in time."""
@@ -230,7 +234,7 @@ class _Passage:
             self._refusal = Unavailable("the request did not come in time; send it again")
             return {"type": "http.disconnect"}
         self._body_bytes += len(message.get("body", b""))
-        if self._body_bytes > self._service.settings.limits.body_bytes:
+        if self._body_bytes > self._most_bytes:
             self._refusal = self._too_large()
             return {"type": "http.disconnect"}
         if not message.get("more_body", False):
@@ -285,7 +289,8 @@ class _Passage:
 
     async def _answer(self, error: Exception) -> None:
         """Answer with a problem, or, to a person who is not signed in, with the page to do so."""
-        problem = problems.problem_of(error, [*self._query_texts(), self._scope["path"]])
+        sent = [*self._query_texts(), self._scope["path"]]
+        problem = problems.problem_of(error, sent, places=self._service.places)
         body, media_type = problem.body(self._id), problems.MEDIA_TYPE
         if isinstance(error, Unauthenticated) and self._wants_page():
             place = login_page.place_here(

@@ -30,6 +30,11 @@ def is_endless(path: str) -> bool:
     return path.startswith(HEARTBEAT) or (path.startswith("/v1/jobs/") and path.endswith("/events"))
 
 
+def takes_files(path: str) -> bool:
+    """Tell whether requests to a path send files."""
+    return path == "/v1/uploads" or (path.startswith("/v1/galleries/") and path.endswith("/evaluations"))
+
+
 def is_open(path: str) -> bool:
     """Tell whether a path needs no credentials."""
     return path in OPEN

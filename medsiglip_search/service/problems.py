@@ -4,12 +4,15 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from medsiglip_search import errors
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:medsiglip-search:problem:"
+
+NOWHERE: Mapping[str, str] = MappingProxyType({})
 
 FEW_LETTERS = 2
 """Words of no more letters than these identify nobody, and stay in a message."""
@@ -63,6 +66,13 @@ _KINDS: tuple[tuple[type[BaseException], int, str, str], ...] = (
 )
 
 _OWN_WORDS: dict[type[BaseException], Problem] = {
+    errors.UnknownImage: Problem(
+        422,
+        "invalid-query",
+        "Cannot be answered as it stands",
+        "There is no such image in this gallery; take an image_id from one of its hits.",
+        {},
+    ),
     errors.GalleryLocked: Problem(
         409, "gallery-locked", "Another run writes to the gallery", "Try it again when that run is done.", {}
     ),
@@ -95,11 +105,16 @@ def listed() -> list[Problem]:
     return [*kinds, *_OWN_WORDS.values(), _DISK_FULL, _UNKNOWN]
 
 
-def problem_of(error: BaseException, sent: Iterable[str] = (), known: Iterable[str] = ()) -> Problem:
+def problem_of(
+    error: BaseException,
+    sent: Iterable[str] = (),
+    known: Iterable[str] = (),
+    places: Mapping[str, str] = NOWHERE,
+) -> Problem:
     """Return what is answered for an error.
 
     sent: all text that came with the request; none of its words stays in the problem, but for those in
-    `known`, such as the names of columns.
+    `known`, such as the names of columns. places: on the server, and what is said instead of each.
     """
     for own, problem in _OWN_WORDS.items():
         if isinstance(error, own):
@@ -113,7 +128,10 @@ def problem_of(error: BaseException, sent: Iterable[str] = (), known: Iterable[s
                 headers["WWW-Authenticate"] = "Bearer"
             if isinstance(error, errors.Unreadable):
                 code = f"{code}:{error.reason.value}"
-            return Problem(status, code, title, without(str(error), sent, known), headers)
+            message = str(error)
+            for place, name in places.items():
+                message = message.replace(place, name)
+            return Problem(status, code, title, without(message, sent, known), headers)
     if isinstance(error, OSError) and error.errno == 28:  # ENOSPC
         return _DISK_FULL
     return _UNKNOWN

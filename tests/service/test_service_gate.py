@@ -250,6 +250,87 @@ def test_hidden_columns_are_in_no_answer(guarded: Served) -> None:
     assert "modality" in hit
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"where": "uri LIKE '%dcm'"},
+        {"where": "URI LIKE '%dcm'"},
+        {"where": "`uri` LIKE '%dcm'"},
+        {"where": "\"uri\" LIKE '%dcm'"},
+        {"where": "lower(uri) LIKE '%dcm'"},
+        {"where": "archive LIKE '/%'"},
+        {"filters": {"uri": ["x"]}},
+        {"filters": {"archive": ["x"]}},
+        {"where": "repeat(report, 100000000) LIKE '%x%'"},
+        {"where": "modality = 1 / 0 OR year"},
+    ],
+)
+def test_what_is_hidden_cannot_be_asked_after_and_the_store_says_nothing_of_it(
+    guarded: Served, asked: dict[str, Any]
+) -> None:
+    with guarded.client(guarded.key("curious")) as client:
+        answers = [
+            client.post(SEARCH, json={"text": "effusion", **asked}),
+            client.post("/v1/galleries/demo/facets", json=asked),
+        ]
+    for answer in answers:
+        assert answer.status_code == 422
+        # No column that is hidden, no place on the server, no word of the store.
+        assert not re.search(r"uri|archive|/tmp|DataFusion|Arrow|Lance|lance", answer.json()["detail"])
+
+
+def test_hidden_columns_are_not_counted(guarded: Served) -> None:
+    with guarded.client(guarded.key("counts")) as client:
+        counted = client.post(
+            "/v1/galleries/demo/facets", json={"columns": ["uri", "archive", "modality"]}
+        ).json()
+    assert [facet["column"] for facet in counted] == ["modality"]
+
+
+@pytest.mark.parametrize(
+    "asked", [{"like": [987654321]}, {"like": [10**25]}, {"parts": [{"like": 987654321}]}]
+)
+def test_an_image_that_there_is_not_is_told_without_the_place_of_the_gallery(
+    served: Served, asked: dict[str, Any]
+) -> None:
+    with served.client() as client:
+        answer = client.post(SEARCH, json=asked)
+    assert answer.status_code == 422
+    assert "image_id" in answer.json()["detail"]
+    assert not re.search(r"/|987654321|1000000", answer.json()["detail"])
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/JSON", "application/vnd.x+json", "text/plain"]
+)
+def test_nothing_is_repeated_whatever_a_body_is_called(served: Served, kind: str) -> None:
+    with served.client() as client:
+        body = json.dumps({"text": "x", "where": "Zebrafink = 1"}).encode()
+        answer = client.post(SEARCH, content=body, headers={"content-type": kind})
+    assert answer.status_code == 422
+    assert "zebrafink" not in answer.text.lower()
+
+
+def test_words_of_the_api_and_of_ones_own_galleries_stay_in_messages(served: Served) -> None:
+    with served.client() as client:
+        empty = client.post("/v1/galleries/demo/images/1/heatmap", json={"text": " "}).json()["detail"]
+    assert empty == "the text is empty; say what to look for in the picture"
+
+
+def test_json_is_not_read_beyond_a_size_that_it_needs(served: Served) -> None:
+    with served.client() as client:
+        answer = client.post(SEARCH, json={"text": "x", "x": [{}] * 600_000})
+    assert answer.status_code == 413
+
+
+def test_methods_that_there_are_not_are_counted_as_one(guarded: Served) -> None:
+    with guarded.client(guarded.key("counting", "admin")) as client:
+        client.request("ZEBRAFINK", "/v1")
+        told = client.get("/metrics").text
+    assert 'method="other"' in told
+    assert "ZEBRAFINK" not in told
+
+
 def test_an_archive_is_told_by_its_name(served: Served) -> None:
     with served.client() as client:
         [hit] = client.post(SEARCH, json={"text": "effusion", "top_k": 1}).json()["hits"]

@@ -26,7 +26,7 @@ def browse(service: Service, caller: Caller, name: str, asked: Asked, start: int
     with service.audit.watch(caller, "browse", name) as entry:
         gallery = service.gallery(caller, name)
         view = gallery.view
-        found = view.selections.select(condition_of(view, asked))
+        found = view.selections.select(condition_of(service, gallery, asked))
         image_ids = (view.gallery.select(None) if found is None else found)[::-1]
         shown = image_ids[start : start + asked.top_k]
         entry.subjects = [str(image_id) for image_id in shown]

@@ -54,7 +54,7 @@ def explainable(service: Service, caller: Caller, name: str, asked: Asked) -> Ex
         if asked.top_k > MOST_HITS:
             raise TooLarge(f"top_k is too high: at most {MOST_HITS} hits are explained at once")
         service.rates.spend(caller.principal.owner, COST)
-        query = query_of(service, caller, gallery.view, asked)
+        query = query_of(service, caller, gallery, asked)
         result = gallery.search(query)
         entry.subjects = [str(hit.instance.image_id) for hit in result]
         searcher = gallery.view.searcher

@@ -19,7 +19,7 @@ from medsiglip_search.records import Value
 from medsiglip_search.service.asking import Asked
 from medsiglip_search.service.callers import Caller
 from medsiglip_search.service.core import Service
-from medsiglip_search.service.galleries import View
+from medsiglip_search.service.galleries import OpenGallery, View
 from medsiglip_search.service.jobs import Job
 from medsiglip_search.service.jobs.label_job import PARQUET, SUMMARY, LabelWork
 from medsiglip_search.service.operations import working
@@ -107,8 +107,8 @@ def read_yaml(text: str) -> LabelSet:
 def count(service: Service, caller: Caller, name: str, run: LabelRun) -> int:
     """Return how many images a run would be about. Raises InvalidQuery for a filter that cannot be read."""
     with service.audit.watch(caller, "facets", name):
-        view = service.gallery(caller, name).view
-        return _count(view, _condition(view, run))
+        gallery = service.gallery(caller, name)
+        return _count(gallery.view, _condition(service, gallery, run))
 
 
 def start(service: Service, caller: Caller, name: str, run: LabelRun) -> Job:
@@ -121,7 +121,7 @@ def start(service: Service, caller: Caller, name: str, run: LabelRun) -> Job:
         caller.require("labeller")
         label_set = _asked_set(run)
         view = gallery.view
-        condition = _condition(view, run)
+        condition = _condition(service, gallery, run)
         images = _count(view, condition)
         if not images:
             raise InvalidQuery("no image fits the filter; change it or leave it out")
@@ -172,8 +172,8 @@ def _asked_set(run: LabelRun) -> LabelSet:
     raise NotFound("there is no label set of such a name; GET /v1/label-sets lists those that there are")
 
 
-def _condition(view: View, run: LabelRun) -> str | None:
-    return condition_of(view, Asked(where=run.where, filters=run.filters))
+def _condition(service: Service, gallery: OpenGallery, run: LabelRun) -> str | None:
+    return condition_of(service, gallery, Asked(where=run.where, filters=run.filters))
 
 
 def _count(view: View, condition: str | None) -> int:

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from medsiglip_search import filters, wire
-from medsiglip_search.errors import TooLarge
+from medsiglip_search.errors import InvalidQuery, TooLarge
 from medsiglip_search.queries import Image, Query
 from medsiglip_search.records import Hit, Result
 from medsiglip_search.service.asking import Asked
 from medsiglip_search.service.callers import Caller
 from medsiglip_search.service.core import Service
 from medsiglip_search.service.facets import Facet
-from medsiglip_search.service.galleries import OpenGallery, View
+from medsiglip_search.service.galleries import OpenGallery
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ def search(service: Service, caller: Caller, name: str, asked: Asked) -> Found:
     with service.audit.watch(caller, "search", name) as entry:
         entry.details["query"] = service.digest(asked.texts)
         gallery = service.gallery(caller, name)
-        query = query_of(service, caller, gallery.view, asked)
+        query = query_of(service, caller, gallery, asked)
         result = gallery.search(query)
         entry.subjects = [str(hit.instance.image_id) for hit in result]
         return Found(query, result, [told_hit(service, gallery, hit) for hit in result])
@@ -51,25 +51,29 @@ def facets(
     alternatives: whether a column's own filter is left out for that column, to tell what else there is.
     """
     with service.audit.watch(caller, "facets", name):
-        view = service.gallery(caller, name).view
-        hidden = service.settings.hidden
-        wanted = [one for one in columns or view.facets.columns() if one not in hidden]
+        gallery = service.gallery(caller, name)
+        counted, visible = gallery.view.facets, service.visible_columns(gallery)
+        wanted = [one for one in columns or counted.columns() if one in visible]
         if not alternatives:
-            return view.facets.count(condition_of(view, asked), wanted)
+            return counted.count(condition_of(service, gallery, asked), wanted)
         return [
             facet
             for column in wanted
-            for facet in view.facets.count(condition_of(view, _unfiltered_by(asked, column)), [column])
+            for facet in counted.count(
+                condition_of(service, gallery, _unfiltered_by(asked, column)), [column]
+            )
         ]
 
 
-def query_of(service: Service, caller: Caller, view: View, asked: Asked) -> Query:
+def query_of(service: Service, caller: Caller, gallery: OpenGallery, asked: Asked) -> Query:
     """Return what is asked of the gallery. Raises TooLarge, Gone, InvalidQuery."""
     limits = service.settings.limits
     if sum(map(len, asked.texts)) > limits.text_chars:
         raise TooLarge(f"the words are too many: give at most {limits.text_chars} characters")
     if asked.top_k > limits.top_k:
         raise TooLarge(f"top_k is too high: at most {limits.top_k} on a page; the cursor has the next ones")
+    if not service.settings.hidden.isdisjoint({asked.group_by, "study" if asked.study else None}):
+        raise InvalidQuery("what the search groups by or asks about is not told here; leave it out")
     images = [
         Image(service.uploads.get(caller.principal.owner, one.upload).content, one.region, one.weight)
         for one in asked.images
@@ -83,7 +87,7 @@ def query_of(service: Service, caller: Caller, view: View, asked: Asked) -> Quer
         without=asked.without,
         unlike=asked.unlike,
         as_case=asked.as_case,
-        where=condition_of(view, asked),
+        where=condition_of(service, gallery, asked),
         group_by=asked.group_by,
         other_patients=asked.other_patients,
         min_relevance=asked.min_relevance,
@@ -92,15 +96,27 @@ def query_of(service: Service, caller: Caller, view: View, asked: Asked) -> Quer
     )
 
 
-def condition_of(view: View, asked: Asked) -> str | None:
+def condition_of(service: Service, gallery: OpenGallery, asked: Asked) -> str | None:
     """Return the filter, in SQL; None where there is none. Raises InvalidQuery."""
-    gallery = view.gallery
+    view = gallery.view
+    visible = service.visible_columns(gallery)
     conditions = []
     if asked.where is not None and asked.where.strip():
-        conditions.append(filters.checked(asked.where, gallery.columns()))
+        hidden = set(view.gallery.columns()).difference(visible)
+        conditions.append(filters.checked(asked.where, visible, hidden))
     if asked.filters:
-        conditions.append(filters.of_values(asked.filters, gallery.columns(), gallery.schema))
-    return " AND ".join(conditions) or None
+        conditions.append(filters.of_values(asked.filters, visible, view.gallery.schema))
+    if not conditions:
+        return None
+    condition = " AND ".join(conditions)
+    try:
+        view.selections.select(condition)
+    except InvalidQuery:
+        # The store's own words tell of columns that are hidden, and of its insides.
+        raise filters.invalid(
+            "it is no condition that can be answered: look at the names of columns, and at quotes", visible
+        ) from None
+    return condition
 
 
 def _unfiltered_by(asked: Asked, column: str) -> Asked:

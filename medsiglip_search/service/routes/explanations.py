@@ -15,10 +15,9 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from medsiglip_search.service import problems
 from medsiglip_search.service.operations import explaining
 from medsiglip_search.service.operations.explaining import MOST_HITS, Explainable
-from medsiglip_search.service.routes.requests import TheCaller, TheService, remember_sent
+from medsiglip_search.service.routes.requests import TheCaller, TheService, problem_for, remember_sent
 from medsiglip_search.service.routes.searches import SearchRequest, SearchResponse
 
 router = APIRouter(prefix="/v1", tags=["explain"], dependencies=[Depends(remember_sent)])
@@ -167,7 +166,7 @@ def _hits_json(begun: Explainable) -> dict[str, Any]:
 def _problem(error: Exception, request: Request) -> dict[str, Any]:
     """Return the document of a problem that comes when the answer has begun."""
     state = request.scope["state"]
-    problem = problems.problem_of(error, state.get("sent", ()), state.get("known", ()))
+    problem = problem_for(request, error)
     if problem.status == 500:
         log.error("failed", exc_info=error, extra={"fields": {"request_id": state["request_id"]}})
     return problem.document(state["request_id"])

@@ -3,7 +3,7 @@
 import json
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel, ConfigDict
 
 from medsiglip_search.service import problems
@@ -27,22 +27,35 @@ async def _caller(request: Request) -> Caller:
 
 
 async def remember_sent(request: Request) -> None:
-    """Note all text of a request, so that no problem repeats it."""
-    texts = [
-        *request.query_params.keys(),
-        *request.query_params.values(),
-        *map(str, request.path_params.values()),
-    ]
-    if request.headers.get("content-type", "").startswith("application/json"):
-        try:
-            texts.extend(problems.texts_in(json.loads(await request.body())))
-        except (ValueError, RecursionError):
-            texts.append((await request.body()).decode("utf-8", "replace"))
+    """Keep the body of a request for `problem_for`, but for files, of which no message repeats anything."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/"):
+        request.scope["state"]["body"] = await request.body()
+
+
+def problem_for(request: Request, error: Exception) -> problems.Problem:
+    """Return what a request is answered for an error: it repeats none of the words that the request had.
+
+    Words of the API, of the galleries that the caller may use and of their columns stay, whoever says them.
+    """
     state = request.scope["state"]
-    state["sent"] = texts
-    service, name = request.app.state.service, request.path_params.get("gallery", "")
-    if name in service.galleries and service.galleries[name].is_ready:
-        state["known"] = service.galleries[name].view.gallery.columns()
+    service: Service = request.app.state.service
+    sent = [*request.query_params.keys(), *request.query_params.values(), *request.path_params.values()]
+    body = state.get("body", b"")
+    try:
+        sent.extend(problems.texts_in(json.loads(body)))
+    except (ValueError, RecursionError):
+        sent.append(body.decode("utf-8", "replace"))
+    known = {*field_names(request.app), *state.get("known", ())}
+    if "caller" in state:
+        for name in state["caller"].seen(service.galleries):
+            known |= {name, *service.visible_columns(service.galleries[name])}
+    return problems.problem_of(error, map(str, sent), known, service.places)
+
+
+def field_names(app: FastAPI) -> set[str]:
+    """Return the names of all fields that the API has."""
+    schemas = app.openapi()["components"]["schemas"].values()
+    return {name for schema in schemas for name in schema.get("properties", ())}
 
 
 TheService = Annotated[Service, Depends(_service)]
