@@ -22,6 +22,7 @@ from medsiglip_search.errors import (
     InvalidMetadata,
     InvalidQuery,
 )
+from medsiglip_search.filters import FUNCTIONS
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.gallery_schema import check_sidecar_name
 from medsiglip_search.gallery_table import Table
@@ -131,6 +132,31 @@ def test_a_bad_filter_is_one_line_that_names_the_columns(tmp_path, where, proble
     assert message.endswith("flags, findings")
     assert "\n" not in message
     assert ".rs:" not in message
+
+
+CALLS = {
+    "abs": "abs(year) = 2020",
+    "array_has": "NOT array_has(flags, 'burned_in_suspected')",
+    "array_length": "coalesce(array_length(flags), 0) = 0",
+    "coalesce": "coalesce(laterality, 'none') = 'none'",
+    "contains": "contains(findings, 'as')",
+    "ends_with": "ends_with(uri, '.dcm')",
+    "length": "length(uri) = 5",
+    "lower": "lower(findings) = 'mass'",
+    "nullif": "nullif(year, 2019) = 2020",
+    "regexp_like": "regexp_like(findings, '^m.*s$')",
+    "round": "round(year) = 2020",
+    "starts_with": "starts_with(findings, 'ma')",
+    "upper": "upper(findings) = 'MASS'",
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_each_function_that_is_named_can_be_called(tmp_path, function):
+    gallery = gallery_of(tmp_path / "g", [EAST], [instance("1.dcm", year=2020, sidecar={"findings": "mass"})])
+    assert function in CALLS[function]
+    assert len(gallery.select(CALLS[function])) == 1
+    assert len(gallery.select(f"NOT ({CALLS[function]})")) == 0
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,11 @@ def address(path: str, gallery: str, **values: object) -> str:
     return f"{path}?{urlencode({'gallery': gallery, **values}, safe=',')}"
 
 
+def images_of(gallery: str) -> str:
+    """Return where the API has the images of a gallery."""
+    return f"/v1/galleries/{quote(gallery, safe='')}/images"
+
+
 def viewed(service: Service, caller: Caller, gallery: str, image_id: int) -> Viewed:
     """Return an image to be looked at. Raises NotFound, Unavailable."""
     facts = pictures.facts(service, caller, gallery, image_id)
@@ -166,7 +171,7 @@ def viewers(gallery: str, shown: Sequence[Viewed], heat_text: str | None = None)
     unit = controls.unit if controls else None
     return html(
         "viewers.html",
-        images=f"/v1/galleries/{quote(gallery, safe='')}/images",
+        images=images_of(gallery),
         shown=shown,
         controls=controls,
         windowed=[unit is not None and one.unit == unit for one in shown],
@@ -227,7 +232,7 @@ def strip_image(gallery: str, image_id: int, other: dict[str, Any]) -> dict[str,
     return {
         "image_id": other["image_id"],
         "title": " ".join(known) or "Picture",
-        "thumbnail": other["thumbnail"],
+        "thumbnail": f"{images_of(gallery)}/{other['image_id']}/thumbnail",
         "case": address("/case", gallery, image=other["image_id"]),
         "compare": address("/compare", gallery, images=f"{image_id},{other['image_id']}"),
     }

@@ -22,8 +22,25 @@ ITSELF = Caller(Principal("audit", "admin"), address="local", request_id="none")
 class Entry:
     """What an operation says of itself while it runs; the fields are those of an event."""
 
+    _log: "AuditLog"
+    _caller: Caller
+    _action: Action
+    _gallery: str | None
     subjects: list[str] = field(default_factory=list)
     details: dict[str, Detail] = field(default_factory=dict)
+
+    def asked(self) -> None:
+        """Record that the operation is about to be done, with what is known of it until now.
+
+        Whatever changes something calls it first: what cannot be written down is not done, and what was done
+        by a service that was killed in between is there as asked for. Raises AuditUnavailable.
+        """
+        self._log.record(self.event("done", stage="asked"))
+
+    def event(self, outcome: Outcome, **more: Detail) -> Event:
+        """Return what the operation has said until now as an event."""
+        details = {**self.details, **more}
+        return Event(self._action, self._caller, self._gallery, list(self.subjects), details, outcome)
 
 
 @dataclass(eq=False)
@@ -69,20 +86,17 @@ class AuditLog:
 
         Its own error goes on. Raises AuditUnavailable in place of that error or of a result.
         """
-        entry = Entry()
-
-        def ended(outcome: Outcome) -> None:
-            self.record(Event(action, caller, gallery, entry.subjects, entry.details, outcome))
+        entry = Entry(self, caller, action, gallery)
 
         try:
             yield entry
         except REFUSALS:
-            ended("refused")
+            self.record(entry.event("refused"))
             raise
         except BaseException:  # a request that was broken off, too
-            ended("failed")
+            self.record(entry.event("failed"))
             raise
-        ended("done")
+        self.record(entry.event("done"))
 
     def close(self) -> None:
         """Let go of the file when all that wait are done."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from medsiglip_search.errors import NotFound
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.service.audit import Event
 from medsiglip_search.service.callers import Caller
 from medsiglip_search.service.core import Service
 
@@ -22,13 +21,11 @@ def delete_image(service: Service, caller: Caller, name: str, image_id: int) -> 
 
     A file that is still in its archive comes back with the next index run.
     """
-    subjects = [str(image_id)]
     with service.audit.watch(caller, "delete", name) as entry:
-        entry.subjects = subjects
+        entry.subjects = [str(image_id)]
         gallery = service.gallery(caller, name)
         caller.require("admin")
-        # Nothing is deleted that the audit does not have, be the service killed in between.
-        service.audit.record(Event("delete", caller, name, subjects, {"stage": "asked"}))
+        entry.asked()
         # Opened anew: the one that is asked stays at its version until it is refreshed.
         with Gallery.open(gallery.path).writer() as writer:
             deletion = writer.delete(f"image_id = {image_id}")

@@ -134,9 +134,10 @@ def start(service: Service, caller: Caller, name: str, run: LabelRun) -> Job:
             run.group_by,
             service.settings.hidden | {"archive"},  # a place on the server
         )
+        entry.details.update(label_set_digest=label_set.digest[:16], images=images)
+        entry.asked()
         job = service.jobs.start("label", name, caller.principal.owner, work)
         entry.subjects = [job.id]
-        entry.details.update(label_set_digest=label_set.digest[:16], images=images)
         return job
 
 

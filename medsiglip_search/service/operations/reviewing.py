@@ -48,8 +48,9 @@ def review(
         said = Review(
             label_set, label_set_digest, label, image_id, decision, answer, caller.principal.name, when
         )
-        add_review(_folder(service), name, said)
         entry.details.update(answer=answer, label_set_digest=label_set_digest[:16])
+        entry.asked()
+        add_review(_folder(service), name, said)
         return said
 
 

@@ -35,9 +35,10 @@ def start_index(service: Service, caller: Caller, name: str, request: IndexReque
         caller.require("admin")
         settings = service.settings
         work = index_work(request, name, gallery.path, settings.archives, settings.device)
+        entry.details.update(archives=" ".join(work.archives), prune=request.prune)
+        entry.asked()
         job = service.jobs.start("index", name, caller.principal.owner, work)
         entry.subjects = [job.id]
-        entry.details.update(archives=" ".join(work.archives), prune=request.prune)
         return job
 
 
@@ -61,9 +62,10 @@ def start_evaluation(
         encoder = gallery.view.searcher.encoder
         settings = Settings(retrieval=retrieval)
         work = EvaluateWork(name, gallery.path, encoder, table, label_sets, settings=settings)
+        entry.details["label_sets"] = " ".join(label_sets)
+        entry.asked()
         job = service.jobs.start("evaluate", name, caller.principal.owner, work)
         entry.subjects = [job.id]
-        entry.details["label_sets"] = " ".join(label_sets)
         return job
 
 
@@ -95,6 +97,7 @@ def cancel(service: Service, caller: Caller, job_id: str) -> Job:
     with service.audit.watch(caller, "cancel", _gallery_of(service, job_id)) as entry:
         found = job(service, caller, job_id)
         entry.subjects = [found.id]
+        entry.asked()
         return service.jobs.cancel(found.id)
 
 
