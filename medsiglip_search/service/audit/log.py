@@ -87,7 +87,6 @@ class AuditLog:
         Its own error goes on. Raises AuditUnavailable in place of that error or of a result.
         """
         entry = Entry(self, caller, action, gallery)
-
         try:
             yield entry
         except REFUSALS:
