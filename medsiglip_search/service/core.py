@@ -8,15 +8,15 @@ import secrets
 from collections.abc import Iterable
 from contextlib import ExitStack
 
-from medsiglip_search.errors import NotFound
+from medsiglip_search.errors import NotFound, TooManyRequests
 from medsiglip_search.explain.gathering import FileOf
 from medsiglip_search.files import write_file
 from medsiglip_search.images.guard import Guard
 from medsiglip_search.service.access.authenticating import Access
-from medsiglip_search.service.access.hosts import is_loopback
+from medsiglip_search.service.access.hosts import is_loopback, network_of
 from medsiglip_search.service.access.rates import Rates
 from medsiglip_search.service.asking import Link, Upload
-from medsiglip_search.service.audit import AuditLog
+from medsiglip_search.service.audit import AuditLog, Event
 from medsiglip_search.service.callers import Caller
 from medsiglip_search.service.classifying import Classifiers
 from medsiglip_search.service.explaining import Explaining
@@ -57,6 +57,7 @@ class Service:
         self.classifiers = Classifiers()
         self.guard = Guard(GUARD_WORKERS)
         self.rates = Rates(limits.requests_per_minute, limits.burst)
+        self._strangers = Rates(per_minute=1, burst=1)
         self.uploads: Kept[Upload] = Kept(
             "picture", seconds=limits.kept_s, most=limits.uploads, most_bytes=limits.upload_bytes
         )
@@ -76,6 +77,17 @@ class Service:
             stack.callback(self.guard.close)
             stack.callback(self.galleries.close)
             stack.callback(lambda: self.jobs.close(JOBS_GRACE_S))
+
+    def record_stranger(self, event: Event) -> None:
+        """Record what anybody can cause as often as they like: the first of a minute from each address.
+
+        So nobody without a key can fill the disk. Raises AuditUnavailable.
+        """
+        try:
+            self._strangers.spend(f"{event.action} {network_of(event.caller.address)}")
+        except TooManyRequests:
+            return
+        self.audit.record(event)
 
     @property
     def hosts(self) -> frozenset[str]:

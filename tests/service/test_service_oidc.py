@@ -438,7 +438,7 @@ def test_a_pending_login_is_taken_once_and_for_ten_minutes() -> None:
     now = 100.0
     pending = PendingLogins(most=2, clock=lambda: now)
     one = Remembered("state", "nonce", "verifier", BACK)
-    ids = [pending.keep(one) for _ in range(3)]
+    ids = [pending.keep(one, "10.0.0.1") for _ in range(3)]
     with pytest.raises(Unauthenticated, match="took too long, or did not begin here"):
         pending.take(ids[0])  # the oldest of three, where two are kept
     assert pending.take(ids[1]) == one
@@ -447,6 +447,17 @@ def test_a_pending_login_is_taken_once_and_for_ten_minutes() -> None:
     now += 600
     with pytest.raises(Unauthenticated):
         pending.take(ids[2])
+
+
+def test_one_address_cannot_push_out_the_pending_logins_of_others() -> None:
+    pending = PendingLogins(most_each=2, most=4)
+    one = Remembered("state", "nonce", "verifier", BACK)
+    annas = pending.keep(one, "10.0.0.1")
+    flood = [pending.keep(one, "10.0.0.2") for _ in range(10)]
+    assert pending.take(annas) == one
+    assert [pending.take(id_) for id_ in flood[-2:]] == [one, one]
+    with pytest.raises(Unauthenticated):
+        pending.take(flood[-3])
 
 
 # What the gate asks.
@@ -533,6 +544,34 @@ def test_failed_logins_are_limited_by_address_and_right_ones_are_not(keys: KeySt
         access.login_with_key(text, "10.0.0.3")
 
 
+def test_logins_that_are_begun_at_the_provider_are_limited_by_address(
+    settings: OidcSettings, keys: KeyStore
+) -> None:
+    begins = Rates(per_minute=6, burst=2, what="logins", clock=lambda: 0.0)
+    access = Access(AccessSettings(oidc=settings), keys, begins=begins)
+
+    async def begin(*addresses: str) -> None:
+        for address in addresses:
+            await access.begin_login(address)
+
+    asyncio.run(begin("10.0.0.1", "10.0.0.1", "10.0.0.2"))
+    with pytest.raises(TooManyRequests, match="too many logins"):
+        asyncio.run(begin("10.0.0.1"))
+
+
+def test_without_a_way_to_log_in_attempts_count_all_the_same(keys: KeyStore) -> None:
+    failures = Rates(per_minute=6, burst=2, clock=lambda: 0.0)
+    access = Access(AccessSettings(), keys, failures=failures)
+    with pytest.raises(Unauthenticated):
+        access.login_with_key("msk_", "10.0.0.1")
+    with pytest.raises(Unauthenticated):
+        asyncio.run(access.finish_login({}, "pending", "10.0.0.1"))
+    with pytest.raises(TooManyRequests):
+        access.login_with_key("msk_", "10.0.0.1")
+    with pytest.raises(TooManyRequests):
+        asyncio.run(access.finish_login({}, "pending", "10.0.0.1"))
+
+
 def test_keys_that_cannot_be_read_are_nobodys_failure(keys: KeyStore, tmp_path: Path) -> None:
     rates = Rates(per_minute=6, burst=1, clock=lambda: 0.0)
     access = Access(AccessSettings(keys=True), keys, failures=rates)
@@ -552,7 +591,7 @@ def test_a_login_at_the_provider_becomes_a_session(settings: OidcSettings, keys:
     _, text = keys.add("anna", "admin", None, None)
 
     async def log_in_by_browser() -> str:
-        url, pending = await access.begin_login()
+        url, pending = await access.begin_login("10.0.0.1")
         query = visit(url)
         session = await access.finish_login(query, pending, "10.0.0.1")
         with pytest.raises(Unauthenticated):
@@ -572,7 +611,7 @@ def test_keys_and_logins_together_open_the_same_service(settings: OidcSettings, 
     access = Access(AccessSettings(keys=True, oidc=settings), keys)
     _, text = keys.add("robot", "labeller", None, None)
     assert access.principal_of(f"Bearer {text}", None).name == "robot"
-    url, _ = asyncio.run(access.begin_login())
+    url, _ = asyncio.run(access.begin_login("10.0.0.1"))
     assert url.startswith(f"{settings.issuer}/authorize?")
     assert "or log in in a browser" in refusal(access, None)
 
@@ -580,7 +619,7 @@ def test_keys_and_logins_together_open_the_same_service(settings: OidcSettings, 
 def test_without_a_provider_there_is_no_login_at_one(keys: KeyStore) -> None:
     access = Access(AccessSettings(keys=True), keys)
     with pytest.raises(Unauthenticated, match="give a key"):
-        asyncio.run(access.begin_login())
+        asyncio.run(access.begin_login("10.0.0.1"))
     with pytest.raises(Unauthenticated, match="give a key"):
         asyncio.run(access.finish_login({}, "pending", "10.0.0.1"))
 

@@ -1,13 +1,12 @@
 """What the gate asks: who a request is from, and how somebody logs in."""
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medsiglip_search.errors import Forbidden, InvalidQuery, Unauthenticated
-from medsiglip_search.service.access.hosts import is_loopback
+from medsiglip_search.service.access.hosts import is_loopback, network_of
 from medsiglip_search.service.access.keys import KeyStore
 from medsiglip_search.service.access.rates import Rates
 from medsiglip_search.service.access.sessions import Sessions
@@ -55,12 +54,17 @@ class Access:
         keys: KeyStore,
         sessions: Sessions | None = None,
         failures: Rates | None = None,
+        begins: Rates | None = None,
     ) -> None:
-        """failures: how many failed logins an address may have; ten a minute by default."""
+        """failures, begins: how many logins an address may fail in, and begin at the provider.
+
+        By default ten and sixty a minute; people can share an address, and each begins one.
+        """
         self.settings = settings
         self._keys = keys
         self._sessions = Sessions() if sessions is None else sessions
         self._failures = Rates(10, burst=10, what="failed logins") if failures is None else failures
+        self._begins = Rates(60, burst=60, what="logins") if begins is None else begins
         self._login = self._pending = None
         if settings.oidc is not None:
             from medsiglip_search.service.access.oidc import OidcLogin, PendingLogins
@@ -89,23 +93,24 @@ class Access:
 
         Raises Unauthenticated, TooManyRequests after many failures from that address, Unavailable.
         """
-        if not self.settings.keys:
-            raise Unauthenticated(self._how())
         with self._counted(address):
+            if not self.settings.keys:
+                raise Unauthenticated(self._how())
             principal = self._keys.principal_of(text.strip())
         id_ = principal.credential.removeprefix("key ")
         return self._sessions.begin(principal, lambda: self._keys.is_valid(id_))
 
-    async def begin_login(self, redirect_uri: str | None = None) -> tuple[str, str]:
+    async def begin_login(self, address: str, redirect_uri: str | None = None) -> tuple[str, str]:
         """Return the provider's URL to go to, and the id for the browser's cookie until it comes back.
 
         redirect_uri: where it comes back to, unless the settings say. Raises InvalidQuery, Unavailable,
-        Unauthenticated where there is no provider.
+        TooManyRequests from that address, Unauthenticated where there is no provider.
         """
+        self._begins.spend(network_of(address))
         if self._login is None or self._pending is None:
             raise Unauthenticated(self._how())
         url, remembered = await self._login.begin(redirect_uri)
-        return url, self._pending.keep(remembered)
+        return url, self._pending.keep(remembered, network_of(address))
 
     async def finish_login(self, query: Mapping[str, str], pending: str, address: str) -> str:
         """Return the token of a new session for who has logged in at the provider.
@@ -113,9 +118,9 @@ class Access:
         query: of the URL that the browser came back with. pending: the id that `begin_login` gave. Raises
         Unauthenticated, Forbidden, TooManyRequests, Unavailable.
         """
-        if self._login is None or self._pending is None:
-            raise Unauthenticated(self._how())
         with self._counted(address):
+            if self._login is None or self._pending is None:
+                raise Unauthenticated(self._how())
             principal = await self._login.finish(query, self._pending.take(pending))
         return self._sessions.begin(principal)
 
@@ -127,7 +132,7 @@ class Access:
     def _counted(self, address: str) -> Iterator[None]:
         """Count a login from this address if it is refused. Raises TooManyRequests."""
         # Counted before, so that many at once are no way around.
-        name, is_refused = _network(address), False
+        name, is_refused = network_of(address), False
         self._failures.spend(name)
         try:
             yield
@@ -144,16 +149,3 @@ class Access:
             return "log in at the provider of logins first, in a browser"
         other = ", or log in in a browser" if self.settings.oidc else ""
         return f'give a key as "Authorization: Bearer KEY"{other}; an administrator makes one'
-
-
-def _network(address: str) -> str:
-    """Return what counts as one address: of IPv6, the network of 64 bits that one machine has to itself."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((int(parsed), 64), strict=False))
-    return str(parsed)

@@ -211,30 +211,44 @@ def _texts(value: object) -> list[str]:
     return [one for one in values if isinstance(one, str)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    until: float
+    address: str
+    remembered: Remembered
+
+
 class PendingLogins:
     """Logins whose browsers are at the provider: for ten minutes, each for one answer."""
 
     def __init__(
-        self, seconds: float = 600.0, most: int = 10_000, clock: Callable[[], float] = time.monotonic
+        self,
+        seconds: float = 600.0,
+        most_each: int = 600,
+        most: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Keep each for so many seconds. most: of them all; one more, and the oldest goes."""
-        self._seconds, self._most, self._clock = seconds, most, clock
+        """Keep each for so many seconds. most_each: of one address; most: in all. The oldest make room."""
+        self._seconds, self._most_each, self._most, self._clock = seconds, most_each, most, clock
         self._lock = threading.Lock()
-        self._logins: dict[str, tuple[float, Remembered]] = {}  # with when they end, in that order
+        self._logins: dict[str, _Pending] = {}  # in the order in which they end
 
-    def keep(self, remembered: Remembered) -> str:
-        """Return the id for the browser's cookie: 256 random bits."""
+    def keep(self, remembered: Remembered, address: str) -> str:
+        """Return the id for the browser's cookie: 256 random bits. address: of the browser."""
         id_ = secrets.token_urlsafe(32)
         with self._lock:
+            own = [other for other, login in self._logins.items() if login.address == address]
+            for other in own[: max(0, len(own) + 1 - self._most_each)]:
+                del self._logins[other]
             while len(self._logins) >= self._most:
                 del self._logins[next(iter(self._logins))]
-            self._logins[id_] = self._clock() + self._seconds, remembered
+            self._logins[id_] = _Pending(self._clock() + self._seconds, address, remembered)
         return id_
 
     def take(self, id_: str) -> Remembered:
         """Return what was remembered, and forget it. Raises Unauthenticated."""
         with self._lock:
-            until, remembered = self._logins.pop(id_, (0.0, None))
-        if remembered is None or self._clock() >= until:
+            login = self._logins.pop(id_, None)
+        if login is None or self._clock() >= login.until:
             raise Unauthenticated("the login took too long, or did not begin here; log in again")
-        return remembered
+        return login.remembered

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel
 
 from medsiglip_search import __version__
-from medsiglip_search.errors import MedSiglipSearchError, ServiceError
+from medsiglip_search.errors import MedSiglipSearchError, ServiceError, TooManyRequests
 from medsiglip_search.service import login_page, problems
 from medsiglip_search.service.audit import Event, Outcome
 from medsiglip_search.service.callers import Caller, Role, anonymous_caller
@@ -65,7 +65,8 @@ def login_with_key(
 async def login_with_oidc(request: Request, service: TheService) -> Response:
     """Send the browser to the provider of logins."""
     try:
-        url, pending = await service.access.begin_login(str(request.base_url).rstrip("/") + CALLBACK)
+        back = str(request.base_url).rstrip("/") + CALLBACK
+        url, pending = await service.access.begin_login(_address(request), back)
     except MedSiglipSearchError as error:
         return _refused(service, request, error)
     answer = RedirectResponse(url, 303)
@@ -113,10 +114,17 @@ def _refused(
     sent: Iterable[str] = (),
     place: str = "/",
 ) -> Response:
-    """Record a login that failed, and show the page again with what is wrong."""
+    """Record a login that failed, and show the page again with what is wrong.
+
+    Of those that come too often the audit has one a minute: they cost whoever sends them nothing.
+    """
     outcome: Outcome = "refused" if isinstance(error, ServiceError) else "failed"
     nobody = anonymous_caller(_address(request), request.scope["state"]["request_id"])
-    service.audit.record(Event("login", nobody, outcome=outcome))
+    event = Event("login", nobody, outcome=outcome)
+    if isinstance(error, TooManyRequests):
+        service.record_stranger(event)
+    else:
+        service.audit.record(event)
     problem = problems.problem_of(error, sent)
     page = login_page.page(service.access, problem.detail, place)
     return HTMLResponse(page, problem.status, dict(problem.headers))
