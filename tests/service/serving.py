@@ -40,8 +40,12 @@ class Served:
         return httpx.Client(base_url=self.url, headers=headers, timeout=60, **options)
 
     def key(self, name: str, role: Role = "reader", galleries: frozenset[str] | None = None) -> str:
-        """Return a new key."""
-        return KeyStore(self.service.settings.state).add(name, role, galleries, expires=None)[1]
+        """Return a new key; a name that another test has taken gets a number."""
+        store = KeyStore(self.service.settings.state)
+        taken = {key.name for key in store.keys()}
+        names = (name, *(f"{name} {number}" for number in range(2, 1000)))
+        free = next(one for one in names if one not in taken)
+        return store.add(free, role, galleries, expires=None)[1]
 
     def revoke(self, key: str) -> None:
         """Take a key back."""

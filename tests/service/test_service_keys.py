@@ -55,8 +55,21 @@ def test_a_key_stands_for_its_principal(store: KeyStore) -> None:
 def test_a_key_without_galleries_opens_all(store: KeyStore) -> None:
     _, text = store.add("reader", "reader", None, None)
     assert store.principal_of(text).may_use("anything")
-    _, text = store.add("reader", "reader", [], None)
+    _, text = store.add("nothing yet", "reader", [], None)
     assert not store.principal_of(text).may_use("anything")
+
+
+def test_two_valid_keys_never_bear_one_name(store: KeyStore, clock: Clock) -> None:
+    key, text = store.add("anna", "reader", None, MORNING + timedelta(days=1))
+    with pytest.raises(InvalidQuery, match=f"choose another name, or revoke .* keys revoke {key.id}"):
+        store.add("anna", "admin", None, None)
+    assert [one.id for one in store.keys()] == [key.id]
+    assert store.principal_of(text).role == "reader"
+    store.revoke(key.id)
+    second, _ = store.add("anna", "reader", None, MORNING + timedelta(days=1))
+    clock.now += timedelta(days=1)  # and what has expired is no one's any more
+    third, _ = store.add("anna", "reader", None, None)
+    assert len({key.id, second.id, third.id}) == 3
 
 
 def test_the_file_holds_no_secret_and_is_its_owners_alone(store: KeyStore, tmp_path: Path) -> None:
@@ -190,8 +203,8 @@ def test_a_key_that_would_never_be_valid_is_refused(store: KeyStore) -> None:
 
 
 def _add_some(folder: Path, name: str) -> None:
-    for _ in range(5):
-        KeyStore(folder).add(name, "reader", None, None)
+    for number in range(5):
+        KeyStore(folder).add(f"{name}-{number}", "reader", None, None)
 
 
 def test_processes_that_add_at_once_lose_none(tmp_path: Path) -> None:
@@ -205,4 +218,5 @@ def test_processes_that_add_at_once_lose_none(tmp_path: Path) -> None:
         process.join()
     assert [process.exitcode for process in adding] == [0, 0]
     added = KeyStore(tmp_path / "state").keys()
-    assert sorted(key.name for key in added) == sorted(5 * ["p0", "p1", "t0", "t1", "t2", "t3"])
+    names = ("p0", "p1", "t0", "t1", "t2", "t3")
+    assert sorted(key.name for key in added) == [f"{name}-{number}" for name in names for number in range(5)]

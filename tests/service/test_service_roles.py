@@ -14,7 +14,9 @@ from medsiglip_search.client import Client
 from medsiglip_search.service.access.authenticating import AccessSettings
 from medsiglip_search.service.app import described_api
 from medsiglip_search.service.audit.reading import records
-from medsiglip_search.service.callers import ROLES
+from medsiglip_search.service.callers import ROLES, Caller, Principal
+from medsiglip_search.service.operations import labelling
+from medsiglip_search.service.operations.labelling import LabelRun
 
 ROOT = Path(__file__).parents[2]
 ROWS = re.findall(
@@ -62,16 +64,21 @@ def ward(demo_gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def keys(ward: Served) -> dict[str, str | None]:
-    """Keys of one name: what belongs to one of them belongs to all."""
-    return {"none": None, **{role: ward.key("ann", role) for role in ROLES}}
+    return {"none": None, **{role: ward.key(f"a {role}", role) for role in ROLES}}
 
 
 @pytest.fixture(scope="module")
-def job(ward: Served, keys: dict[str, str]) -> str:
-    with Client(ward.url, keys["labeller"]) as client:
-        ended = client.wait(client.label("demo", "modality", where="modality = 'CR'"))
-    assert ended.state == "done"
-    return ended.id
+def jobs(ward: Served, keys: dict[str, str]) -> dict[str, str]:
+    """Jobs that have ended, by whose they are: a reader has one of the time as a labeller."""
+    begun = {}
+    for role in ROLES:
+        earlier = Caller(Principal(f"a {role}", "labeller", credential="key 0"), "127.0.0.1", "none")
+        run = LabelRun("modality", where="modality = 'CR'")
+        begun[role] = labelling.start(ward.service, earlier, "demo", run).id
+    with Client(ward.url, keys["admin"]) as client:
+        for job_id in begun.values():
+            assert client.wait(client.job(job_id)).state == "done"
+    return {**begun, "none": begun["reader"]}
 
 
 def place(path: str, method: str, job: str) -> str:
@@ -105,13 +112,13 @@ def test_the_document_tells_the_role_that_the_table_tells(ward: Served) -> None:
 
 @pytest.mark.parametrize(("method", "path", "access"), [row for row in ROWS if row[2] != "none"])
 def test_a_route_is_for_its_role_and_those_above_it(
-    ward: Served, keys: dict[str, str | None], job: str, method: str, path: str, access: str
+    ward: Served, keys: dict[str, str | None], jobs: dict[str, str], method: str, path: str, access: str
 ) -> None:
     sent, status = ASKED.get((method, path), OK)
     found = {}
     for who, key in keys.items():
         with ward.client(key) as client:
-            answer = client.request(method, place(path, method, job), **sent)
+            answer = client.request(method, place(path, method, jobs[who]), **sent)
         found[who] = answer.status_code
         documented = ward.app.openapi()["paths"].get(path, {}).get(method.lower())
         if documented is not None:
@@ -136,5 +143,5 @@ def test_who_may_not_is_in_the_audit_as_refused(ward: Served, keys: dict[str, st
         refused = client.post("/v1/galleries/demo/index-runs", json={"archives": ["scans"]})
     assert refused.status_code == 403
     last = [one for one in records(ward.service.settings.state) if one.action == "index"][-1]
-    assert (last.who, last.outcome) == ("ann", "refused")
+    assert (last.who, last.outcome) == ("a reader", "refused")
     assert "scans" not in json.dumps(refused.json())

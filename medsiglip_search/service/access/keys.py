@@ -52,6 +52,10 @@ class Key:
         """Tell whether its time is over."""
         return self.expires is not None and now >= self.expires
 
+    def is_valid(self, now: datetime) -> bool:
+        """Tell whether it opens anything."""
+        return self.revoked is None and not self.has_expired(now)
+
 
 @dataclass(frozen=True, slots=True)
 class _File:
@@ -82,7 +86,8 @@ class KeyStore:
     ) -> tuple[Key, str]:
         """Return a new key and its text, which nobody can tell again. galleries: None for all.
 
-        Raises InvalidQuery for a name that is none, Unavailable, OSError.
+        Raises InvalidQuery for a name that is none, or that a valid key has: the service knows by the name
+        whose jobs and links something is. Raises Unavailable, OSError.
         """
         if not name.strip() or len(name) > MOST_NAME_CHARACTERS or not name.isprintable():
             raise InvalidQuery(
@@ -93,6 +98,12 @@ class KeyStore:
             raise InvalidQuery("the key would expire before it could be used; give it a later time")
         secret = secrets.token_urlsafe(32)
         with self._changing() as keys:
+            for key in keys.values():
+                if key.name == name and key.is_valid(now):
+                    raise InvalidQuery(
+                        f"key {key.id} has this name and is valid; choose another name, or revoke that one "
+                        f"first: medsiglip-search keys revoke {key.id}"
+                    )
             id_ = secrets.token_hex(4)
             while id_ in keys:
                 id_ = secrets.token_hex(4)
@@ -131,7 +142,7 @@ class KeyStore:
     def is_valid(self, id_: str) -> bool:
         """Tell whether the key of this id opens anything now. Raises Unavailable."""
         key = self._read().get(id_)
-        return key is not None and key.revoked is None and not key.has_expired(self._now())
+        return key is not None and key.is_valid(self._now())
 
     def _read(self) -> Mapping[str, Key]:
         """Return the keys by their ids, as the file has them now."""
