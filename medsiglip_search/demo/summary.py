@@ -46,10 +46,11 @@ def lines(result: Result) -> Iterator[str]:
         ]
     )
     yield ""
-    search, explain, evaluate = (
-        terminal.command(name, places.gallery) for name in ("search", "explain", "evaluate")
+    serve, search, explain, evaluate = (
+        terminal.command(name, places.gallery) for name in ("serve", "search", "explain", "evaluate")
     )
-    yield f"Next: {search} 'right pneumothorax' --where \"modality = 'CR'\""
+    yield f"Next: {serve} --explainer demo    (pages at http://127.0.0.1:7860)"
+    yield f"      {search} 'right pneumothorax' --where \"modality = 'CR'\""
     yield f"      {explain} '{TEXT_QUERY}' --explainer demo"
     yield f"      {evaluate} {shlex.quote(str(places.truth))} --labels demo-findings --out report"
 
