@@ -68,8 +68,12 @@ def _composed(text: str, place: str) -> yaml.Node | None:
         line, problem = error.problem_mark.line if error.problem_mark else 0, error.problem
     except yaml.reader.ReaderError as error:
         line, problem = text.count("\n", 0, error.position), error.reason
+    except RecursionError:
+        raise InvalidLabelSet(
+            f"{place}: lists in lists are nested too deep; a label set has no more than three levels"
+        ) from None
     # PyYAML lets through what Python says of "\UFFFFFFFF" and of a version of thousands of digits.
-    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         line, problem = loader.line if loader else 0, " ".join(str(error).split())[:200]
     raise InvalidLabelSet(f"{place}, line {line + 1}: no YAML: {problem}; correct it")
 

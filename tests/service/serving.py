@@ -42,7 +42,8 @@ class Served:
     def key(self, name: str, role: Role = "reader", galleries: frozenset[str] | None = None) -> str:
         """Return a new key; a name that another test has taken gets a number."""
         store = KeyStore(self.service.settings.state)
-        taken = {key.name for key in store.keys()}
+        known = store.keys()
+        taken = {key.name for key in known}
         names = (name, *(f"{name} {number}" for number in range(2, 1000)))
         free = next(one for one in names if one not in taken)
         return store.add(free, role, galleries, expires=None)[1]

@@ -44,6 +44,7 @@ HOSTILE = {
     "python tag below": f"mode: findings\nlabels: !!python/name:{CANARY}.x",
     "no YAML": f"mode: [{CANARY}",
     "unknown key": f"mode: findings\n{CANARY}: 1\nlabels: {{a: {{present: [b], absent: [c]}}}}",
+    "formula": f"mode: findings\nlabels: {{'=HYPERLINK({CANARY})': {{present: [b], absent: [c]}}}}",
     "half a character": f'mode: findings\nlabels: {{a: {{present: ["{CANARY} \\ud800"], absent: [c]}}}}',
     "raw half": "mode: \ud800",
     "deep": "[" * 50_000,
@@ -202,6 +203,12 @@ def test_a_mistake_in_a_label_set_is_told_by_its_line(ann: httpx.Client) -> None
     assert "write present" in answer.json()["detail"]
 
 
+def test_a_label_set_that_is_nested_without_end_is_told_as_such(ann: httpx.Client) -> None:
+    answer = ann.post("/v1/galleries/ward/label-runs", json={"yaml": "[" * 100_000 + "]" * 100_000})
+    assert problem(answer) == (422, "invalid-label-set")
+    assert answer.json()["detail"].startswith("the label set: lists in lists are nested too deep;")
+
+
 @pytest.mark.parametrize(
     "asked",
     [{}, {"yaml": LUNG, "label_set": "modality"}, {"yaml": LUNG, "where": "modality = 'none'"}, {"lable": 1}],
@@ -325,6 +332,32 @@ def test_reviews_become_a_truth_table_that_an_evaluation_takes(ward: Served, key
         assert problem(missing) == (404, "not-found")
     reviewed = next(one for one in audited(ward, "review") if one.outcome == "done")
     assert (reviewed.who, reviewed.details["answer"]) == ("ann", "disagree")
+
+
+def test_no_cell_of_a_table_of_reviews_is_a_formula(served: Served) -> None:
+    names = ("=1+1", "+cmd", "@sum", "-x", "\tx", "-1.5", "plain")
+    review = {
+        "label_set": "=own",
+        "label_set_digest": "f" * 64,
+        "image_id": 1,
+        "decision": "present",
+        "answer": "agree",
+    }
+    asked = {"label_set_digest": "f" * 64}
+    with served.client() as client:
+        for name in names:
+            said = client.post("/v1/galleries/demo/reviews", json={**review, "label": name})
+            assert said.status_code == 201
+        tables = [
+            client.get("/v1/galleries/demo/reviews", params={**asked, "format": form}).text
+            for form in ("csv", "truth")
+        ]
+    rows = list(csv.DictReader(io.StringIO(tables[0])))
+    harmless = ["'=1+1", "'+cmd", "'@sum", "'-x", "'\tx", "-1.5", "plain"]
+    assert [row["label"] for row in rows] == harmless
+    assert {row["label_set"] for row in rows} == {"'=own"}
+    assert {row["image_id"] for row in rows} == {"1"}
+    assert tables[1].splitlines()[0].split(",") == ["path", "frame", *harmless]
 
 
 def say_problem(client: httpx.Client, digest: str, image_id: int) -> httpx.Response:

@@ -25,6 +25,9 @@ from medsiglip_search.service.jobs.label_job import PARQUET, SUMMARY, LabelWork
 from medsiglip_search.service.operations import working
 from medsiglip_search.service.operations.searching import condition_of
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""By these a spreadsheet program knows a formula in a table, as in a cell that begins with =HYPERLINK(."""
+
 MOST_YAML_BYTES = 256 << 10
 MOST_LABELS, MOST_PROMPTS = 500, 20_000
 OWN_NAME = "own"
@@ -99,6 +102,10 @@ def read_yaml(text: str) -> LabelSet:
     label_set = parse_label_set(text, "the label set", OWN_NAME)
     if len(label_set.labels) > MOST_LABELS:
         raise InvalidLabelSet(f"the label set has more than {MOST_LABELS} labels; split it into several")
+    if any(label.name.startswith(FORMULA) for label in label_set.labels):
+        raise InvalidLabelSet(
+            "the name of a label begins with = + - or @, as formulas in tables do; rename the label"
+        )
     if sum(len(label.prompts) + len(label.absent) for label in label_set.labels) > MOST_PROMPTS:
         raise InvalidLabelSet(f"the label set has more than {MOST_PROMPTS} prompts; take some out")
     return label_set

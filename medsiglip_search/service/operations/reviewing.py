@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from medsiglip_search.errors import InvalidQuery, NotFound
 from medsiglip_search.service.callers import Caller
 from medsiglip_search.service.core import Service
 from medsiglip_search.service.galleries import OpenGallery
+from medsiglip_search.service.operations.labelling import FORMULA
 from medsiglip_search.service.reviews import (
     Answer,
     Decision,
@@ -24,6 +26,8 @@ from medsiglip_search.service.reviews import (
 HEADER = tuple(field.name for field in fields(Review))
 WORDS = {True: "1", False: "0", None: "-1"}
 """As a truth table says it; -1 is what nobody counts."""
+
+NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 def review(
@@ -116,7 +120,14 @@ def _require_image(gallery: OpenGallery, image_id: int) -> None:
 
 def _csv(header: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> str:
     out = io.StringIO()
-    table = csv.DictWriter(out, header, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(map(_cell, header))
+    table.writerows([_cell(row.get(column, "")) for column in header] for row in rows)
     return out.getvalue()
+
+
+def _cell(value: object) -> object:
+    """Return a cell that no spreadsheet program takes for a formula: people write labels and names."""
+    if isinstance(value, str) and value.startswith(FORMULA) and not NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
