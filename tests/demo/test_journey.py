@@ -96,7 +96,7 @@ def test_a_second_run_draws_and_embeds_nothing_anew(figures: dict[str, str], out
     assert before == {path: path.stat().st_mtime_ns for path in Path(figures["archive"]).rglob("*")}
     assert Gallery.open(figures["gallery"]).version == version
     assert 'Search by text: "left pleural effusion"' in run.stdout
-    assert run.stdout.splitlines()[-3].startswith("Next: ")
+    assert run.stdout.splitlines()[-4].startswith("Next: ")
     assert "evaluate" in run.stdout.splitlines()[-1]
     assert "knows synthetic pictures only" in run.stderr
 
