@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterable
 from contextlib import ExitStack
 
-from medsiglip_search.errors import NotFound, TooManyRequests
+from medsiglip_search.errors import InvalidQuery, NotFound, TooManyRequests
 from medsiglip_search.explain.gathering import FileOf
 from medsiglip_search.files import write_file
 from medsiglip_search.images.guard import Guard
@@ -132,11 +132,20 @@ class Service:
     def archive_name(self, place: str) -> str:
         """Return how users know an archive: its name in the settings, or else one that says nothing of it."""
         names = {path: name for name, path in self.settings.archives.items()}
-        return names.get(place) or f"archive-{self.digest([place])[:6]}"
+        return names.get(place) or f"archive-{self._keyed(os.fsencode(place))[:6]}"
 
     def digest(self, texts: Iterable[str]) -> str:
-        """Return by what the audit knows what was asked: the same for the same words, of no use elsewhere."""
-        return hmac.new(self._digest_key, "\0".join(texts).encode(), hashlib.sha256).hexdigest()[:16]
+        """Return by what the audit knows what was asked: the same for the same words, of no use elsewhere.
+
+        Raises InvalidQuery for half a character, which JSON can hold ("\\ud800") and no text can.
+        """
+        try:
+            return self._keyed("\0".join(texts).encode())
+        except UnicodeEncodeError:
+            raise InvalidQuery("the words hold half a character; write the character itself") from None
+
+    def _keyed(self, content: bytes) -> str:
+        return hmac.new(self._digest_key, content, hashlib.sha256).hexdigest()[:16]
 
 
 def _kept_secret(settings: ServiceSettings) -> bytes:

@@ -15,7 +15,15 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from medsiglip_search.errors import Forbidden, InvalidQuery, NotFound, TooLarge, Unauthenticated, Unavailable
+from medsiglip_search.errors import (
+    Forbidden,
+    InvalidQuery,
+    MedSiglipSearchError,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
 from medsiglip_search.service import login_page, problems
 from medsiglip_search.service.callers import Caller, Principal
 from medsiglip_search.service.core import Service
@@ -106,6 +114,8 @@ class _Passage:
                 await self._admit(state)
             except Exception as error:
                 self._service.metrics.refused.labels(type(error).__name__).inc()
+                if not isinstance(error, MedSiglipSearchError):
+                    self._log_failure()
                 await self._answer(error)
                 return
             await self._app(self._scope, self._bounded_receive, self._sealed_send)
@@ -184,7 +194,10 @@ class _Passage:
         return cookies[SESSION_COOKIE].value if SESSION_COOKIE in cookies else None
 
     def _require_host(self) -> None:
-        host = (urlsplit(f"//{self._headers.get('host', '')}").hostname or "").lower()
+        try:
+            host = (urlsplit(f"//{self._headers.get('host', '')}").hostname or "").lower()
+        except ValueError:  # "[" opens an address of IPv6 that is none
+            host = ""
         if host not in self._service.hosts:
             raise Forbidden(
                 "the service is not known under this host; an administrator adds it with --allow-host"

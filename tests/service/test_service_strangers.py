@@ -1,7 +1,9 @@
 """What somebody without a key can make the service write down, and the cookie of who has one."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from serving import Served, serving
@@ -37,3 +39,43 @@ def test_a_flood_of_logins_leaves_few_records(ward: Served) -> None:
     # The failed ones and, of all that came too often, one in each minute that this takes.
     assert 1 <= len(found) - answers.count(401) <= 4
     assert {(one.who, one.outcome) for one in found} == {("nobody", "refused")}
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("searches", {"text": "\ud800"}),
+        ("searches", {"text": "x", "without": ["\ud800"]}),
+        ("searches", {"text": "x", "filters": {"modality": ["\ud800"]}}),
+        ("searches", {"parts": [{"text": "\ud800"}]}),
+        ("explanations", {"text": "\ud800", "top_k": 1}),
+        ("images/1/heatmap", {"text": "\ud800"}),
+    ],
+)
+def test_half_a_character_is_refused(served: Served, path: str, asked: dict[str, Any]) -> None:
+    with served.client() as client:
+        headers = {"content-type": "application/json"}
+        answer = client.post(f"/v1/galleries/demo/{path}", content=json.dumps(asked), headers=headers)
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("host", ["[", "[::1", "a]", "[x]"])
+def test_a_host_that_is_no_name_is_refused(served: Served, host: str) -> None:
+    with served.client() as client:
+        assert client.get("/healthz", headers={"Host": host}).status_code == 403
+
+
+def test_an_error_at_the_gate_that_nobody_expected_is_in_the_log(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: str) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(served.service.rates, "spend", fail)
+    with served.client() as client:
+        answer = client.get("/v1")
+    assert answer.status_code == 500
+    [logged] = [one for one in caplog.records if one.message == "failed"]
+    assert logged.exc_info is not None
+    assert logged.exc_info[0] is ZeroDivisionError
+    assert vars(logged)["fields"]["request_id"] == answer.json()["request_id"]
