@@ -9,7 +9,8 @@ from typing import Any, ParamSpec, TypeVar
 import gradio as gr
 
 from medsiglip_search.service.callers import Caller
-from medsiglip_search.service.problems import problem_of, texts_in
+from medsiglip_search.service.problems import texts_in
+from ui.problems import told_problem
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,8 +54,9 @@ def _told(error: Exception, arguments: tuple[object, ...]) -> gr.Error:
     """Return what is shown of an error; one that is not told in words is in the log, under a reference."""
     if isinstance(error, gr.Error):
         return error
-    problem = problem_of(error, texts_in([one for one in arguments if isinstance(one, str | list | dict)]))
     [request_id] = [caller_of(one).request_id for one in arguments if isinstance(one, gr.Request)] or ["none"]
+    sent = texts_in([one for one in arguments if isinstance(one, str | list | dict)])
+    problem = told_problem(error, request_id, sent)
     if problem.status == 500:
         log.error("failed", exc_info=error, extra={"fields": {"request_id": request_id}})
     return gr.Error(

@@ -36,7 +36,7 @@ def build(service: Service) -> None:
     head = gr.HTML(apply_default_css=False)
     with gr.Row():
         with gr.Column(scale=3, min_width=480):
-            picture = gr.HTML(js_on_load=script("viewer.js"), apply_default_css=False)
+            picture = gr.HTML(js_on_load=script("problem.js", "viewer.js"), apply_default_css=False)
         with gr.Column(scale=2, min_width=340):
             facts = gr.HTML(apply_default_css=False)
             label_set = gr.Dropdown(

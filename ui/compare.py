@@ -44,7 +44,7 @@ def build(service: Service) -> None:
     """Add the page: `/compare?gallery=NAME&images=ID,ID`."""
     header(service)
     head = gr.HTML(apply_default_css=False)
-    pictures_shown = gr.HTML(js_on_load=script("viewer.js"), apply_default_css=False)
+    pictures_shown = gr.HTML(js_on_load=script("problem.js", "viewer.js"), apply_default_css=False)
     table = gr.HTML(apply_default_css=False)
 
     @handler

@@ -14,9 +14,9 @@ from medsiglip_search.service.asking import Asked, Link
 from medsiglip_search.service.core import Service
 from medsiglip_search.service.operations import explaining
 from medsiglip_search.service.operations.explaining import Explainable
-from medsiglip_search.service.problems import problem_of
 from ui.calls import caller_of, handler
 from ui.frame import header
+from ui.problems import told_problem
 from ui.templates import html, script
 from ui.viewer import image_ids, told_calmly
 from ui.wording import words_of
@@ -127,7 +127,7 @@ def build(service: Service) -> None:
         ended = running[request.session_hash or ""] = threading.Event()
         try:
             for now in _accounts(begun, ended):
-                yield _shown(now, shown)
+                yield _shown(now, shown, caller.request_id)
         finally:  # the person has left, too
             ended.set()
             running.pop(request.session_hash or "", None)
@@ -200,9 +200,9 @@ def _accounts(begun: Explainable, ended: threading.Event) -> Iterator[Account]:
         yield account
 
 
-def _shown(now: Account, hits: str) -> Shown:
+def _shown(now: Account, hits: str, reference: str) -> Shown:
     is_over, explanation = now.is_over, now.explanation
-    problem = None if now.error is None else problem_of(now.error)
+    problem = None if now.error is None else told_problem(now.error, reference)
     if problem is not None and problem.status == 500 and now.error is not None:
         raise now.error
     return (

@@ -50,7 +50,7 @@ def build(service: Service) -> None:
         with gr.Column(visible=False, elem_id="evaluation") as evaluating:
             evaluation = gr.HTML(
                 html("jobs_evaluation.html", galleries=[], label_sets=[]),
-                js_on_load=script("evaluation.js"),
+                js_on_load=script("problem.js", "evaluation.js"),
                 apply_default_css=False,
             )
     with gr.Accordion("Rejected files", open=False, visible=False) as rejections:

@@ -1,6 +1,6 @@
 """The first page: look for images, refine, and go on from a hit."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,19 +13,19 @@ from medsiglip_search.service.core import Service
 from ui import frame, options
 from ui.calls import caller_of, handler
 from ui.refining import refined
-from ui.showing import Tab, shown
+from ui.showing import Tab, asks, shown
 from ui.templates import html, script
 from ui.wording import words_of
 
 MOST_STEPS = 6
 """So many searches before the one that is shown stand above it."""
 
-MOST_PICTURES = 16
-
 GONE = (
     "The search of this address is no longer kept, or it is another user's. Begin a new one; addresses of "
     "searches hold for some hours, and for the person who made them."
 )
+
+NOTHING_ASKED = "There is nothing to look for: type words or add a picture."
 
 Pictures = tuple[str, ...]
 """The tokens of what was uploaded to look for."""
@@ -48,9 +48,9 @@ def build(service: Service) -> None:
                 autofocus=True,
                 scale=1,
             )
-            go = gr.Button("Search", variant="primary", scale=0, min_width=110)
+            go = gr.Button("Search", variant="primary", scale=0, min_width=110, elem_classes="go")
         previews = gr.HTML(
-            html("pictures.html", pictures=()), js_on_load=script("pictures.js"), apply_default_css=False
+            _pictures(service, ()), js_on_load=script("problem.js", "pictures.js"), apply_default_css=False
         )
         with gr.Accordion("Options", open=False):
             gallery = gr.Dropdown(
@@ -71,7 +71,7 @@ def build(service: Service) -> None:
         tokens = tuple(one.upload for one in asked.images)
         names = caller.seen(service.galleries)
         chosen = gr.update(choices=names, value=now.link.gallery, visible=len(names) > 1)
-        pictures = _pictures(service, caller, tokens)
+        pictures = _pictures(service, _uploaded(service, caller, tokens))
         return [now, asked.text or "", tokens, pictures, chosen, *parts.values_of(asked), page]
 
     def opened(request: gr.Request) -> list[Any]:
@@ -88,7 +88,14 @@ def build(service: Service) -> None:
         caller = caller_of(request)
         images = tuple(AskedImage(one) for one in uploads)
         asked = replace(now.link.asked, text=text if text.strip() else None, images=images)
-        return draw(caller, _next(now, parts.asked(asked, values)))
+        asked = parts.asked(asked, values)
+        found, *shown_parts, page = draw(caller, _next(now, asked), "" if asks(asked) else NOTHING_ASKED)
+        pictures = _uploaded(service, caller, uploads)
+        is_gone = any(picture is None for _, picture in pictures)
+        # What was typed or added while it was looked for stays.
+        kept = [gr.skip() for _ in shown_parts]
+        kept[drawn.index(previews) - 1] = _pictures(service, pictures) if is_gone else gr.skip()
+        return [found, *kept, page]
 
     def act(now: Tab, event: gr.EventData, request: gr.Request) -> list[Any]:
         """Do what was pressed below the box."""
@@ -104,7 +111,7 @@ def build(service: Service) -> None:
 
     def change_pictures(uploads: Pictures, event: gr.EventData, request: gr.Request) -> tuple[Pictures, str]:
         tokens = _changed(uploads, event._data["value"])
-        return tokens, _pictures(service, caller_of(request), tokens)
+        return tokens, _pictures(service, _uploaded(service, caller_of(request), tokens))
 
     def on(trigger: Any, function: Callable[..., Any], inputs: Any, outputs: Any = drawn) -> None:
         gr.on(
@@ -177,14 +184,19 @@ def _changed(uploads: Pictures, act: Mapping[str, Any]) -> Pictures:
     if act.get("do") == "remove-picture":
         return tuple(token for token in uploads if token != value)
     added = [str(token) for token in value] if isinstance(value, list) else []
-    return tuple(dict.fromkeys((*uploads, *added)))[:MOST_PICTURES]
+    return tuple(dict.fromkeys((*uploads, *added)))
 
 
-def _pictures(service: Service, caller: Caller, tokens: Pictures) -> str:
-    pictures: list[tuple[str, Upload]] = []
+def _uploaded(service: Service, caller: Caller, tokens: Pictures) -> list[tuple[str, Upload | None]]:
+    """Return the pictures of tokens, None for one that is no longer kept."""
+    pictures: list[tuple[str, Upload | None]] = []
     for token in tokens:
         try:
             pictures.append((token, service.uploads.get(caller.principal.owner, token)))
         except Gone:
-            continue  # the search itself says so
-    return html("pictures.html", pictures=pictures)
+            pictures.append((token, None))
+    return pictures
+
+
+def _pictures(service: Service, pictures: Sequence[tuple[str, Upload | None]]) -> str:
+    return html("pictures.html", pictures=pictures, most=service.settings.limits.uploads)

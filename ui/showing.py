@@ -12,9 +12,9 @@ from medsiglip_search.service.callers import Caller
 from medsiglip_search.service.core import Service
 from medsiglip_search.service.facets import Facet
 from medsiglip_search.service.operations import browsing, searching
-from medsiglip_search.service.problems import problem_of
+from ui.problems import Told, told_problem
 from ui.templates import html
-from ui.wording import chips_of, title, told, words_of
+from ui.wording import chips_of, note_words, title, told, words_of
 
 FIRST_VALUES = 6
 """So many values of a column are shown at first."""
@@ -57,15 +57,6 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """What went wrong, in words. is_expired: whether only the page is gone, and the first one is there."""
-
-    title: str
-    detail: str
-    is_expired: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class FacetValue:
     """A value that hits can be filtered by. cell: as the column has it."""
 
@@ -92,20 +83,21 @@ def shown(service: Service, caller: Caller, tab: Tab, notice: str = "") -> tuple
     """
     try:
         facets = _facets(service, caller, tab.link)
-        if not _asks(tab.link.asked):
+        if not asks(tab.link.asked):
             examples = _examples(service, caller, tab.link.gallery)
             return replace(tab, token="", cursor=None), _page(tab, facets, notice, examples=examples)
         found = _found(service, caller, tab.link)
     except MedSiglipSearchError as error:
-        problem = problem_of(error)
-        told_problem = Problem(problem.title, problem.detail, isinstance(error, CursorExpired))
-        return replace(tab, token="", cursor=None), _page(tab, (), notice, problem=told_problem)
+        problem = told_problem(error, caller.request_id)
+        page = _page(tab, (), notice, problem=problem, is_expired=isinstance(error, CursorExpired))
+        return replace(tab, token="", cursor=None), page
     token = tab.token or service.links.keep(caller.principal.owner, tab.link)
     tab = replace(tab, token=token, cursor=found.cursor)
     return tab, _page(tab, facets, notice, found=found)
 
 
-def _asks(asked: Asked) -> bool:
+def asks(asked: Asked) -> bool:
+    """Return whether a question looks for something or chooses images by filters."""
     return asked.is_question or bool(asked.filters) or bool(asked.where and asked.where.strip())
 
 
@@ -129,7 +121,8 @@ def _page(
     notice: str,
     *,
     found: Shown | None = None,
-    problem: Problem | None = None,
+    problem: Told | None = None,
+    is_expired: bool = False,
     examples: Sequence[str] = (),
 ) -> str:
     link = tab.link
@@ -139,7 +132,7 @@ def _page(
         gallery=link.gallery,
         token=tab.token,
         trail=link.trail,
-        words=words_of(link.asked) if _asks(link.asked) else "",
+        words=words_of(link.asked) if asks(link.asked) else "",
         chips=chips_of(link.asked),
         facets=facets,
         notice=notice,
@@ -148,10 +141,13 @@ def _page(
         is_browsing=not link.asked.is_question,
         group=GROUPS.get(link.asked.group_by, ""),
         problem=problem,
+        is_expired=is_expired,  # only the page is gone, and the first one is there
         examples=examples,
         has_previous=bool(link.cursors),
         is_strong=lambda hit: hit["relevance"] >= MATCH,
         share=lambda hit: round(100 * min(max(hit["relevance"] / FULL_RELEVANCE, 0.0), 1.0)),
+        match=f"{MATCH:g}",
+        note_words=note_words,
         described=_described,
         file_name=lambda hit: str(hit.get("uri") or "").rsplit("/", 1)[-1],
     )

@@ -14,9 +14,9 @@ def html(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def script(name: str) -> str:
-    """Return a script of `ui/files/`, such as "hits.js": what `gr.HTML` runs when it is loaded."""
-    return (FOLDER / "files" / name).read_text("utf-8")
+def script(*names: str) -> str:
+    """Return scripts of `ui/files/`, such as "hits.js", as one: what `gr.HTML` runs when it is loaded."""
+    return "\n".join((FOLDER / "files" / name).read_text("utf-8") for name in names)
 
 
 @cache

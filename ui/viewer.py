@@ -12,8 +12,9 @@ from medsiglip_search.gallery_schema import OWN_COLUMNS
 from medsiglip_search.service.callers import Caller
 from medsiglip_search.service.core import Service
 from medsiglip_search.service.operations import pictures
-from medsiglip_search.service.problems import problem_of
 from medsiglip_search.windows import CT_WINDOWS, Window
+from ui.calls import caller_of
+from ui.problems import told_problem
 from ui.templates import html
 
 COLUMNS = {
@@ -243,12 +244,11 @@ def told_calmly(error: Exception, request: gr.Request, token: str = "") -> str:
 
     Raises the error itself where nobody expected it: `handler` logs that.
     """
-    problem = problem_of(error, request.query_params.values())
+    problem = told_problem(error, caller_of(request).request_id, request.query_params.values())
     if problem.status == 500:
         raise error
     back = f"/?{urlencode({'s': token})}" if token else "/"
-    detail = problem.detail[:1].upper() + problem.detail[1:]
-    return html("problem.html", title=problem.title, detail=detail, back=back)
+    return html("problem.html", problem=problem, back=back)
 
 
 def _preset(name: str, asked: str, window: Window) -> Preset:

@@ -1,5 +1,6 @@
 """Questions and values in a few words, for trails, chips and filters."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ MOST_LETTERS = 40
 
 MOST_VALUES = 3
 """So many values of a filter are named; of more their count."""
+
+_SAME_PATIENT = re.compile(r"more images of the same patient, left out: (\d+)")
 
 TITLES = {"view_position": "view", "body_part": "body part", "image_id": "image"}
 
@@ -82,6 +85,16 @@ def chips_of(asked: Asked) -> list[Chip]:
     if asked.as_case:
         chips.append(Chip("the pictures are one case", "as_case"))
     return chips
+
+
+def note_words(note: str) -> str:
+    """Return a note of a result as a sentence for people."""
+    if found := _SAME_PATIENT.fullmatch(note):
+        count = int(found.group(1))
+        images = "image of the same patient is" if count == 1 else "images of the same patient are"
+        them = "it" if count == 1 else "them"
+        return f"{count:,} more {images} not shown; the options under the box can show {them}."
+    return f"{note[:1].upper()}{note[1:]}."
 
 
 def shortened(text: str, most: int) -> str:

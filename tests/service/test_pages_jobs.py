@@ -85,7 +85,7 @@ def test_an_evaluation_is_begun_and_its_figures_are_shown(
     form.get_by_label("Search, too").uncheck()
     form.get_by_label("chexpert-13").check()
     form.get_by_role("button", name="Evaluate").click()
-    expect(form.locator(".problem")).to_have_text("the table is not UTF-8 text; save it as CSV in UTF-8")
+    expect(form.locator(".problem")).to_contain_text("The table is not UTF-8 text; save it as CSV in UTF-8.")
     form.get_by_label("Truth table").set_input_files(tmp_path / "truth.csv")
     form.get_by_role("button", name="Evaluate").click()
     card = page.locator(".jobs li").first

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 from serving import Served, serving
 
 from medsiglip_search.cli import main
 from medsiglip_search.service.access.authenticating import AccessSettings
 from medsiglip_search.service.asking import Asked, Link
+from ui.wording import note_words
 
 QUERY = "left pleural effusion"
 
@@ -71,6 +72,7 @@ def test_hits_are_in_the_order_of_the_api_and_no_address_tells_what_was_asked(
     search(page, QUERY)
     hits = api_hits(served, text=QUERY)
     assert ids(page) == [hit["image_id"] for hit in hits]
+    expect(page.locator(".legend")).to_contain_text("stands out from the gallery (relevance from 7.3 on)")
     first = page.locator(".hit").first
     expect(first.locator(".score")).to_have_text(f"{hits[0]['score']:.3f}")
     expect(first.locator(".relevance")).to_contain_text(f"{hits[0]['relevance']:+.1f}")
@@ -111,23 +113,110 @@ def test_a_dropped_dicom_finds_what_is_like_it(served: Served, page: Page, demo_
     expect(page.get_by_role("img", name="Picture 1")).to_have_count(0)
 
 
+def png_file(name: str) -> dict[str, Any]:
+    """Return a picture of 64 by 48, to be chosen from a disk."""
+    png = io.BytesIO()
+    Image.linear_gradient("L").resize((64, 48)).save(png, "png")
+    return {"name": name, "mimeType": "image/png", "buffer": png.getvalue()}
+
+
+@pytest.mark.parametrize("way", ["key", "button"])
+def test_a_search_waits_for_a_picture_that_is_being_sent(served: Served, page: Page, way: str) -> None:
+    held: list[Route] = []
+    page.route("**/v1/uploads", lambda route: held.append(route))
+    opened(page, served)
+    page.locator(".pictures input[type=file]").set_input_files([png_file("a.png")])
+    state = page.locator(".pictures .state")
+    expect(state).to_have_text("Sending 1 picture …")
+    before = page.url
+    box(page).fill("nevus")
+    box(page).press("Enter") if way == "key" else page.get_by_role("button", name="Search").click()
+    expect(state).to_have_text("Sending 1 picture, then searching …")
+    assert page.url == before
+    held[0].continue_()
+    drawn(page, before)
+    expect(page.get_by_role("img", name="Picture 1: picture, 64 by 48")).to_be_visible()
+    link = served.service.links.get("none:local", page.url.rsplit("=", 1)[1])
+    assert len(link.asked.images) == 1
+    assert len(ids(page)) == 20
+    expect(state).to_be_empty()
+
+
+def test_what_is_not_sent_is_named_and_not_searched_without(served: Served, page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/v1/uploads", lambda route: route.continue_() if held else held.append(route))
+    opened(page, served)
+    text = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture " * 50}
+    page.locator(".pictures input[type=file]").set_input_files([png_file("a.png"), text])
+    before = page.url
+    box(page).fill("nevus")
+    box(page).press("Enter")
+    held[0].continue_()
+    problem = page.locator(".pictures .problem")
+    expect(problem).to_contain_text("Picture 2 of 2, notes.txt: Not a picture that can be read.")
+    expect(problem).to_contain_text("Nothing was searched for yet")
+    expect(page.get_by_role("img", name="Picture 1")).to_be_visible()
+    assert page.url == before
+    search(page, "nevus")
+    expect(page.get_by_role("img", name="Picture 1")).to_be_visible()
+
+
+def test_no_more_pictures_than_are_kept_are_sent_and_one_that_is_gone_says_so(
+    served: Served, page: Page
+) -> None:
+    opened(page, served)
+    file = page.locator(".pictures input[type=file]")
+    file.set_input_files([png_file(f"{number}.png") for number in range(17)])
+    expect(page.locator(".pictures .problem")).to_have_text("At most 16 pictures at once: 1 of 17 not added.")
+    expect(page.locator(".previews img")).to_have_count(16)
+    # Sent in another tab, the oldest makes room for it.
+    with served.client() as client:
+        content = png_file("a.png")["buffer"]
+        assert client.post("/v1/uploads", files={"file": content}).status_code in (200, 201)
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator(".results .problem")).to_contain_text("No longer there.")
+    gone = page.locator(".previews .gone")
+    expect(gone).to_have_text("Picture 1 is no longer kept: remove it, and add it again")
+    before = page.url
+    page.get_by_role("button", name="Remove picture 1", exact=True).click()
+    expect(gone).to_have_count(0)
+    page.get_by_role("button", name="Search", exact=True).click()
+    drawn(page, before)
+    assert ids(page)
+
+
+def test_with_nothing_to_look_for_the_page_says_what_to_do(served: Served, page: Page) -> None:
+    opened(page, served)
+    box(page).press("Enter")
+    expect(page.locator(".results .notice")).to_have_text(
+        "There is nothing to look for: type words or add a picture."
+    )
+
+
 def test_pictures_come_back_with_a_search_and_a_text_file_is_none(served: Served, page: Page) -> None:
     opened(page, served)
     file = page.locator(".pictures input[type=file]")
     file.set_input_files([{"name": "a.dcm", "mimeType": "text/plain", "buffer": b"no picture " * 50}])
     problem = page.locator(".pictures .problem")
     expect(problem).to_be_visible()
-    expect(problem).to_contain_text(re.compile("[a-z]{3,} [a-z]{2,}"))
+    expect(problem).to_contain_text(
+        re.compile(r"^Not a picture that can be read\. [A-Z].+\. \(ref [\w-]+\)$")
+    )
     expect(problem).not_to_contain_text("a.dcm")
-    png = io.BytesIO()
-    Image.linear_gradient("L").resize((64, 48)).save(png, "png")
-    file.set_input_files([{"name": "b.png", "mimeType": "image/png", "buffer": png.getvalue()}])
+    file.set_input_files([png_file("b.png")])
     expect(page.get_by_role("img", name="Picture 1: picture, 64 by 48")).to_be_visible()
     expect(problem).to_be_hidden()
     search(page, "nevus")
     page.reload()
     expect(page.get_by_role("img", name="Picture 1: picture, 64 by 48")).to_be_visible()
     expect(box(page)).to_have_value("nevus")
+
+
+def test_notes_are_sentences() -> None:
+    assert note_words("more images of the same patient, left out: 1") == (
+        "1 more image of the same patient is not shown; the options under the box can show it."
+    )
+    assert note_words("taken as absent: effusion") == "Taken as absent: effusion."
 
 
 def test_a_filter_reduces_counts_and_is_taken_away_by_its_chip(served: Served, page: Page) -> None:
@@ -246,7 +335,7 @@ def test_what_cannot_be_answered_is_told_in_words(served: Served, page: Page) ->
     box(page).fill("word " * 10_000)
     box(page).press("Enter")
     problem = page.locator(".results .problem")
-    expect(problem).to_contain_text("the words are too many: give at most 2000 characters")
+    expect(problem).to_contain_text("Too large. The words are too many: give at most 2000 characters. (ref ")
     opened(page, served, "/?s=nobody-knows-this")
     expect(page.locator(".results .notice")).to_contain_text("no longer kept, or it is another user's")
 

@@ -12,21 +12,10 @@ from serving import Served, serving
 from medsiglip_search.cli import main
 
 WAIT_MS = 60_000
-HIDDEN = frozenset(
-    {
-        "uri",
-        "report",
-        "modality",
-        "body_part",
-        "year",
-        "patient",
-        "study",
-        "series",
-        "findings",
-        "position_mm",
-    }
-    | {"view_position", "laterality", "manufacturer", "rows", "columns", "flags", "frame", "thumbnail"}
-)
+HIDDEN = frozenset({"uri", "frame", "rows", "columns", "flags", "thumbnail", "report", "findings"}) | {
+    *("modality", "body_part", "laterality", "view_position", "position_mm", "year", "manufacturer"),
+    *("patient", "study", "series"),
+}
 GALLERIES = pytest.mark.parametrize("name", ["bare", "hidden"])
 
 

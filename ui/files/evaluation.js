@@ -12,10 +12,10 @@ element.addEventListener('submit', async (event) => {
     const answer = await fetch(`/v1/galleries/${gallery}/evaluations`, {method: 'POST', body: sent});
     const told = await answer.json();
     if (answer.ok) trigger('select', {index: 0, value: {do: 'begun'}});
-    else problem.textContent = told.detail;
+    else problem.textContent = problemWords(told);
     problem.hidden = answer.ok;
   } catch {
-    problem.textContent = 'The service did not answer; try it again.';
+    problem.textContent = UNANSWERED;
     problem.hidden = false;
   } finally {
     button.disabled = false;

@@ -8,10 +8,10 @@ const MOST_ZOOM = 40, LEAST_ZOOM = 0.25;
 const short = (number) => String(Math.round(number * 100) / 100);
 const within = (number, low, high) => Math.min(high, Math.max(low, number));
 
-async function answered(response) {
+async function ask(address, options) {
+  const response = await fetch(address, options).catch(() => { throw new Error(UNANSWERED); });
   if (response.ok) return response;
-  const problem = await response.json().catch(() => ({}));
-  throw new Error(problem.detail || 'The service did not answer.');
+  throw new Error(problemWords(await response.json().catch(() => ({}))));
 }
 
 class Viewer {
@@ -44,7 +44,7 @@ class Viewer {
   fetched(address) {
     let picture = this.kept.get(address);
     if (!picture) {
-      picture = fetch(address).then(answered).then((found) => found.blob()).then(URL.createObjectURL);
+      picture = ask(address).then((found) => found.blob()).then(URL.createObjectURL);
       picture.catch(() => this.kept.delete(address));
     }
     this.kept.delete(address);
@@ -70,7 +70,7 @@ class Viewer {
         this.problem.hidden = true;
       } catch (error) {
         if (this.again) continue;
-        this.problem.textContent = `The full picture cannot be shown: ${error.message} This is its small picture.`;
+        this.problem.textContent = `This is its small picture, as the full one cannot be shown. ${error.message}`;
         this.problem.hidden = false;
         await this.draw(`${this.group.images}/${this.slices[index][0]}/thumbnail`).catch(() => {});
       }
@@ -255,9 +255,9 @@ class Group {
     this.cool('Looking for it ...');
     const turn = this.heatTurn;
     try {
-      const response = await answered(await fetch(`${this.images}/${image}/heatmap`, {
+      const response = await ask(`${this.images}/${image}/heatmap`, {
         method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({text, form: 'layer', frame}),
-      }));
+      });
       const layer = URL.createObjectURL(await response.blob());
       if (turn !== this.heatTurn) return URL.revokeObjectURL(layer);
       viewer.heat.src = layer;
@@ -268,7 +268,7 @@ class Group {
       told.textContent = 'The brighter, the more a place answers the text beside the other places of this picture. '
         + 'There is a brightest place even where the picture does not show it.';
     } catch (error) {
-      if (turn === this.heatTurn) told.textContent = `No heat map: ${error.message}`;
+      if (turn === this.heatTurn) told.textContent = `No heat map. ${error.message}`;
     }
   }
 }
