@@ -241,8 +241,10 @@ class _Passage:
             return {"type": "http.request", "body": body, "more_body": False}
         if self._body_bytes < 0:  # the body is complete; what comes is that the client has gone
             return await self._departure()
+        limits = self._service.settings.limits
+        left_s = limits.body_s - (time.perf_counter() - self._began)
         try:
-            message = await asyncio.wait_for(self._receive(), self._service.settings.limits.body_wait_s)
+            message = await asyncio.wait_for(self._receive(), min(limits.body_wait_s, left_s))
         except TimeoutError:
             self._refusal = Unavailable("the request did not come in time; send it again")
             return {"type": "http.disconnect"}

@@ -8,12 +8,14 @@ import socket
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from medsiglip_search.explain.gathering import FileOf
 from medsiglip_search.service.access.authenticating import Access, AccessSettings
 from medsiglip_search.service.access.keys import KeyStore
 from medsiglip_search.service.access.rates import Rates
 from medsiglip_search.service.app import MountPages, create_app
+from medsiglip_search.service.connections import MOST_CONNECTIONS, TimedProtocol
 from medsiglip_search.service.core import Service
 from medsiglip_search.service.listening import BACKLOG
 from medsiglip_search.service.logs import log_to_stderr
@@ -55,6 +57,24 @@ def build(settings: ServiceSettings, access: AccessSettings, file_of: FileOf) ->
     return Service(settings, Access(access, KeyStore(settings.state), failures=failures), file_of)
 
 
+def server_config(app: ASGIApp) -> uvicorn.Config:
+    """Return how an application is served."""
+    return uvicorn.Config(
+        app,
+        backlog=BACKLOG,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        http=TimedProtocol,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=10,
+        timeout_graceful_shutdown=GRACE_S,
+        # Behind a proxy on this machine the other end is who asked the proxy.
+        proxy_headers=True,
+        forwarded_allow_ips="127.0.0.1,::1",
+    )
+
+
 def run(
     settings: ServiceSettings,
     access: AccessSettings,
@@ -66,23 +86,11 @@ def run(
     service = build(settings, access, file_of)
     app = create_app(service, mount_pages)
     log_to_stderr()
-    config = uvicorn.Config(
-        app,
-        backlog=BACKLOG,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=10,
-        timeout_graceful_shutdown=GRACE_S,
-        # Behind a proxy on this machine the other end is who asked the proxy.
-        proxy_headers=True,
-        forwarded_allow_ips="127.0.0.1,::1",
-    )
     log.info("begins", extra={"fields": {"galleries": len(settings.galleries)}})
     try:
         # The server ends in good order, and only then passes the signal on that told it to.
         with contextlib.suppress(KeyboardInterrupt):
-            Server(config, service).run([listener])
+            Server(server_config(app), service).run([listener])
     finally:
         shutil.rmtree(settings.state / "cache", ignore_errors=True)
     log.info("ends")

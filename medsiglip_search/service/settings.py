@@ -14,8 +14,8 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 class ServiceLimits:
     """What one user, or one request, may take.
 
-    body_bytes: of a request. body_wait_s: until its next piece comes. text_chars: of a query. top_k: hits of
-        a page.
+    body_bytes: of a request. body_wait_s: until its next piece comes; body_s: until it is whole.
+    text_chars: of a query. top_k: hits of a page.
     requests_per_minute, burst: of one user; what a page's own files take is not counted.
     logins_per_minute: failed ones, of one address. uploads, upload_bytes: of one user, the oldest make room.
     kept_s: how long uploads, and the links of searches, are kept.
@@ -23,6 +23,7 @@ class ServiceLimits:
 
     body_bytes: int = 64 << 20
     body_wait_s: float = 30.0
+    body_s: float = 300.0
     text_chars: int = 2_000
     top_k: int = 200
     requests_per_minute: float = 3_000.0

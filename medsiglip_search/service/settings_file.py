@@ -50,6 +50,7 @@ class LimitsTable(_Table):
 
     body_bytes: int = Field(default=_OWN.body_bytes, ge=1 << 16)
     body_wait_s: float = Field(default=_OWN.body_wait_s, gt=0)
+    body_s: float = Field(default=_OWN.body_s, gt=0)
     text_chars: int = Field(default=_OWN.text_chars, ge=1)
     top_k: int = Field(default=_OWN.top_k, ge=1)
     requests_per_minute: float = Field(default=_OWN.requests_per_minute, gt=0)
