@@ -59,7 +59,11 @@ class Service:
         self.rates = Rates(limits.requests_per_minute, limits.burst)
         self._strangers = Rates(per_minute=1, burst=1)
         self.uploads: Kept[Upload] = Kept(
-            "picture", seconds=limits.kept_s, most=limits.uploads, most_bytes=limits.upload_bytes
+            "picture",
+            seconds=limits.kept_s,
+            most=limits.uploads,
+            most_bytes=limits.upload_bytes,
+            most_bytes_in_all=limits.upload_bytes_in_all,
         )
         self.links: Kept[Link] = Kept("link", seconds=limits.kept_s, most=LINKS)
         self.jobs = Jobs(settings.state / "jobs")

@@ -24,7 +24,7 @@ class _Entry(Generic[T]):
 class Kept(Generic[T]):
     """Values under tokens that nobody can guess, each for the user who left it. For any number of threads.
 
-    most, most_bytes: for each owner; the oldest make room. most_in_all: of everybody's.
+    most, most_bytes: for each owner; most_in_all, most_bytes_in_all: of everybody's. The oldest make room.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class Kept(Generic[T]):
         most: int,
         most_bytes: int | None = None,
         most_in_all: int = 10_000,
+        most_bytes_in_all: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Keep values for so many seconds. what: how a message calls one."""
@@ -43,6 +44,7 @@ class Kept(Generic[T]):
         self._most = most
         self._most_bytes = most_bytes
         self._most_in_all = most_in_all
+        self._most_bytes_in_all = most_bytes_in_all
         self._clock = clock
         self._entries: OrderedDict[str, _Entry[T]] = OrderedDict()
         self._lock = threading.Lock()
@@ -76,5 +78,10 @@ class Kept(Generic[T]):
                 break
             del self._entries[token]
             size -= entry.size
-        while len(self._entries) > self._most_in_all:
-            self._entries.popitem(last=False)
+        size = sum(entry.size for entry in self._entries.values())
+        while len(self._entries) > 1 and self._is_too_much(size):
+            size -= self._entries.popitem(last=False)[1].size
+
+    def _is_too_much(self, size: int) -> bool:
+        is_over = self._most_bytes_in_all is not None and size > self._most_bytes_in_all
+        return is_over or len(self._entries) > self._most_in_all

@@ -17,7 +17,8 @@ class ServiceLimits:
     body_bytes: of a request. body_wait_s: until its next piece comes; body_s: until it is whole.
     text_chars: of a query. top_k: hits of a page.
     requests_per_minute, burst: of one user; what a page's own files take is not counted.
-    logins_per_minute: failed ones, of one address. uploads, upload_bytes: of one user, the oldest make room.
+    logins_per_minute: failed ones, of one address.
+    uploads, upload_bytes: of one user; upload_bytes_in_all: of everybody. The oldest make room.
     kept_s: how long uploads, and the links of searches, are kept.
     """
 
@@ -31,6 +32,7 @@ class ServiceLimits:
     logins_per_minute: float = 10.0
     uploads: int = 16
     upload_bytes: int = 256 << 20
+    upload_bytes_in_all: int = 1 << 30
     kept_s: float = 12 * 3600.0
 
 

@@ -58,6 +58,7 @@ class LimitsTable(_Table):
     logins_per_minute: float = Field(default=_OWN.logins_per_minute, gt=0)
     uploads: int = Field(default=_OWN.uploads, ge=1)
     upload_bytes: int = Field(default=_OWN.upload_bytes, ge=1 << 16)
+    upload_bytes_in_all: int = Field(default=_OWN.upload_bytes_in_all, ge=1 << 16)
     kept_s: float = Field(default=_OWN.kept_s, gt=0)
 
     def settings(self) -> ServiceLimits:
