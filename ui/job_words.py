@@ -8,6 +8,9 @@ from medsiglip_search.service.jobs import Job, State
 from ui.templates import html
 
 KINDS = {"index": "Index", "label": "Label", "evaluate": "Evaluate"}
+ENDING = "stopping"
+"""The word of the progress of a job that was told to end."""
+
 STATES: Mapping[State, str] = {
     "waiting": "waits for its turn",
     "running": "running",
@@ -26,6 +29,7 @@ def progress(job: Job) -> str:
 def told(job: Job) -> dict[str, Any]:
     """Return what templates tell of a job."""
     now = job.progress
+    is_ending = job.state == "running" and now.word == ENDING
     share = now.done / now.total if now.total else None
     return {
         "id": job.id,
@@ -33,8 +37,9 @@ def told(job: Job) -> dict[str, Any]:
         "gallery": job.gallery,
         "owner": job.owner_name,
         "state": job.state,
-        "word": STATES[job.state],
+        "word": "ending …" if is_ending else STATES[job.state],
         "has_ended": job.has_ended,
+        "is_ending": is_ending,
         "created": moment(job.created),
         "percent": None if share is None else round(100 * min(1.0, share)),
         "progress": _progress_words(job),
@@ -66,6 +71,8 @@ def time_left(seconds: float) -> str:
 
 def _progress_words(job: Job) -> str:
     now = job.progress
+    if job.state == "running" and now.word == ENDING:
+        return "what it has done is being stored" if job.kind == "index" else "nothing of it is kept"
     if job.state == "waiting":
         return "begins when the jobs before it have ended"
     of = "" if now.total is None else f"{now.done:,} of {now.total:,}"

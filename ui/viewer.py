@@ -47,6 +47,10 @@ FLAGS = {
     "burned_in_suspected": "text may be burned into the picture",
 }
 
+OWN = "The file's own"
+HEADS = frozenset({"HEAD", "BRAIN", "SKULL", "HEADNECK"})
+"""Body parts whose CT is read through the window for the brain."""
+
 _NOT_TOLD = OWN_COLUMNS | {"picture"}
 
 
@@ -100,15 +104,27 @@ class Preset:
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """What windows can be set for several pictures at once, in one unit ("HU" or "")."""
+    """What windows can be set for several pictures at once, in one unit ("HU" or "").
+
+    first: the window to begin with; None for the encoder's own view.
+    """
 
     unit: str
     low: float
     high: float
     step: float
-    level: float
-    width: float
+    first: Preset | None
     presets: tuple[Preset, ...]
+
+    @property
+    def is_false(self) -> bool:
+        """Whether the encoder sees false colours, one for each of its windows."""
+        return self.unit == "HU"
+
+    @property
+    def shown(self) -> Preset:
+        """What the sliders stand at."""
+        return self.first or self.presets[0]
 
 
 def gallery_of(service: Service, caller: Caller, request: gr.Request) -> str:
@@ -181,8 +197,11 @@ def viewers(gallery: str, shown: Sequence[Viewed], heat_text: str | None = None)
     )
 
 
-def controls_of(shown: Iterable[Viewed]) -> Controls | None:
-    """Return the windows for those pictures whose values share a unit, HU if any; None if none has values."""
+def controls_of(shown: Sequence[Viewed]) -> Controls | None:
+    """Return the windows for those pictures whose values share a unit, HU if any; None if none has values.
+
+    CT begins as people read it: through the file's own window, or else one for soft tissue or the brain.
+    """
     ranges = [one.depth.values for one in shown if one.depth is not None and one.depth.values is not None]
     if not ranges:
         return None
@@ -195,9 +214,13 @@ def controls_of(shown: Iterable[Viewed]) -> Controls | None:
     if unit != "HU":
         presets = [_preset("Whole range", "", Window(low, max(high, low + step)))]
     if len(ranges) == 1 and own.high > own.low:
-        presets.insert(0, _preset("The file's own", "", own))
-    first = presets[0]
-    return Controls(unit, low, high, step, first.level, first.width, tuple(presets))
+        presets.insert(0, _preset(OWN, "", own))
+    first = None
+    if unit == "HU":
+        has_own = presets[0].name == OWN and not any("window_fallback" in _flags(one) for one in shown)
+        kind = "brain" if all(_is_head(one) for one in shown) else "soft_tissue"
+        first = presets[0] if has_own else next(one for one in presets if one.asked == kind)
+    return Controls(unit, low, high, step, first, tuple(presets))
 
 
 def facts_of(row: Mapping[str, Any], without: Iterable[str] = ()) -> list[Fact]:
@@ -249,6 +272,14 @@ def told_calmly(error: Exception, request: gr.Request, token: str = "") -> str:
         raise error
     back = f"/?{urlencode({'s': token})}" if token else "/"
     return html("problem.html", problem=problem, back=back)
+
+
+def _flags(one: Viewed) -> Sequence[str]:
+    return one.row.get("flags") or ()
+
+
+def _is_head(one: Viewed) -> bool:
+    return str(one.row.get("body_part") or "").upper() in HEADS
 
 
 def _preset(name: str, asked: str, window: Window) -> Preset:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 from serving import Served, serving
-from viewing import address_of, answered, drawn, images_of, series_of, wait_for
+from viewing import address_of, answered, drawn, images_of, own_window, series_of, wait_for
 
 from medsiglip_search.cli import main
 from medsiglip_search.labels.classifier import zero_shot
@@ -42,20 +42,30 @@ def altered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
-def opened(page: Page, served: Served, image: int, more: str = "") -> Locator:
+def opened(page: Page, served: Served, image: int, more: str = "", **asked: str) -> Locator:
     """Open the page of an image and return its viewer, when it shows the picture."""
     page.goto(f"{served.url}/case?gallery=demo&image={image}{more}")
     viewer = page.locator(".viewer")
-    wait_for(viewer, address_of(image))
+    wait_for(viewer, address_of(image, **asked))
     return viewer
 
 
-def test_a_ct_is_shown_as_the_encoder_sees_it_and_through_windows(
+def test_a_ct_is_shown_through_windows_and_as_the_encoder_sees_it(
     served: Served, page: Page, artefacts: Path
 ) -> None:
     image = series_of(served, "CT", 2)[0]
-    viewer = opened(page, served, image)
+    own = own_window(served, image)
+    viewer = opened(page, served, image, window=own)
     picture = viewer.locator(".viewer-picture")
+    grey = drawn(picture)
+    assert (grey[..., 0] == grey[..., 2]).all()
+    expect(page.get_by_role("button", name="The file's own")).to_have_attribute("aria-pressed", "true")
+    expect(viewer.locator(".viewer-window")).to_contain_text("The file's own L ")
+
+    page.get_by_role("button", name="As the encoder sees it").click()
+    wait_for(viewer, address_of(image))
+    expect(page.get_by_label("Level in HU")).to_be_disabled()
+    expect(page.get_by_label("Width in HU")).to_be_disabled()
     seen = drawn(picture)
     np.testing.assert_array_equal(seen, answered(served, address_of(image)))
     assert (seen[..., 0] != seen[..., 2]).any(), "three windows, in colours"
@@ -80,7 +90,7 @@ def test_a_ct_is_shown_as_the_encoder_sees_it_and_through_windows(
 
 def test_dragging_with_the_right_button_sets_level_and_width(served: Served, page: Page) -> None:
     image = series_of(served, "CT", 2)[0]
-    viewer = opened(page, served, image)
+    viewer = opened(page, served, image, window=own_window(served, image))
     level, width = (float(page.get_by_label(name).input_value()) for name in ("Level in HU", "Width in HU"))
     box = viewer.locator(".viewer-stage").bounding_box()
     assert box is not None
@@ -88,7 +98,7 @@ def test_dragging_with_the_right_button_sets_level_and_width(served: Served, pag
     page.mouse.down(button="right")
     page.mouse.move(box["x"] + 300, box["y"] + 250, steps=7)
     page.mouse.up(button="right")
-    expect(viewer).to_have_attribute("data-shown", re.compile("window="))
+    expect(page.get_by_role("button", name="The file's own")).to_have_attribute("aria-pressed", "false")
     assert float(page.get_by_label("Level in HU").input_value()) > level
     assert float(page.get_by_label("Width in HU").input_value()) > width
     shown = [page.get_by_label(name).input_value() for name in ("Level in HU", "Width in HU")]
@@ -119,20 +129,21 @@ def test_the_keyboard_moves_zooms_and_goes_through_slices_by_their_position(
     served: Served, page: Page
 ) -> None:
     slices = series_of(served, "CT", 3)
-    viewer = opened(page, served, slices[1])
+    window = own_window(served, slices[1])
+    viewer = opened(page, served, slices[1], window=window)
     stage, layers = viewer.locator(".viewer-stage"), viewer.locator(".viewer-layers")
     stage.focus()
     page.keyboard.press("Home")
-    wait_for(viewer, address_of(slices[0]))
+    wait_for(viewer, address_of(slices[0], window=window))
     for image in slices[1:]:
         page.keyboard.press("ArrowDown")
-        wait_for(viewer, address_of(image))
+        wait_for(viewer, address_of(image, window=window))
         np.testing.assert_array_equal(
-            drawn(viewer.locator(".viewer-picture")), answered(served, address_of(image))
+            drawn(viewer.locator(".viewer-picture")), answered(served, address_of(image, window=window))
         )
     expect(viewer.locator(".viewer-slice")).to_have_text(f"slice {len(slices)} of {len(slices)}")
     page.keyboard.press("PageUp")
-    wait_for(viewer, address_of(slices[-2]))
+    wait_for(viewer, address_of(slices[-2], window=window))
     assert page.get_by_label(re.compile("^Slice of")).input_value() == str(len(slices) - 2)
 
     fitted = layers.bounding_box()

@@ -15,6 +15,7 @@ def test_one_window_zoom_and_slice_is_for_all(served: Served, page: Page, artefa
     page.goto(f"{served.url}/compare?gallery=demo&images={slices[0]},{slices[-1]},{colours}")
     first, last, third = (page.locator(".viewer").nth(place) for place in range(3))
     wait_for(third, address_of(colours))
+    wait_for(first, address_of(slices[0], window="soft_tissue"))
     page.get_by_role("button", name="Brain").click()
     for viewer, image in ((first, slices[0]), (last, slices[-1])):
         wait_for(viewer, address_of(image, window="brain"))

@@ -63,7 +63,8 @@ def test_an_index_run_survives_a_reload_and_is_cancelled(
         assert not writable.service.jobs.job(job.id).has_ended
         page.once("dialog", lambda dialog: dialog.accept())
         card.get_by_role("button", name="Cancel").click()
-        expect(card).to_contain_text("stopping")
+        expect(card.locator(".state")).to_have_text("ending …")
+        expect(card.get_by_role("button", name="Cancel")).to_have_count(0)
     finally:
         os.kill(process, signal.SIGCONT)
     expect(card.locator(".state")).to_have_text("cancelled", timeout=LONG_S * 1000)

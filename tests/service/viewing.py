@@ -31,6 +31,14 @@ def address_of(image_id: int, **asked: Any) -> str:
     return f"/v1/galleries/demo/images/{image_id}/picture?{query}"
 
 
+def own_window(served: Served, image_id: int) -> str:
+    """Return the window of an image's own file, as addresses have it."""
+    with served.client() as client:
+        window = client.get(f"/v1/galleries/demo/images/{image_id}/values").json()["values"]["window"]
+    low, high = window["low"], window["high"]
+    return f"{(low + high) / 2:g}%2C{high - low:g}"
+
+
 def wait_for(viewer: Locator, address: str) -> None:
     """Wait until a viewer shows the picture of this address."""
     expect(viewer).to_have_attribute("data-shown", address)

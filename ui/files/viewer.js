@@ -8,6 +8,11 @@ const MOST_ZOOM = 40, LEAST_ZOOM = 0.25;
 const short = (number) => String(Math.round(number * 100) / 100);
 const within = (number, low, high) => Math.min(high, Math.max(low, number));
 
+function windowOf(button) {
+  const {window, level, width} = button.dataset;
+  return [window, level, width, `${button.textContent.trim()} L ${short(level)} W ${short(width)}`];
+}
+
 async function ask(address, options) {
   const response = await fetch(address, options).catch(() => { throw new Error(UNANSWERED); });
   if (response.ok) return response;
@@ -121,6 +126,11 @@ class Group {
     this.index = Number(root.dataset.start);
     this.viewers = [...root.querySelectorAll('.viewer')].map((node) => new Viewer(node, this));
     this.told = root.querySelector('.viewer-told');
+    // In false colours level and width mean nothing.
+    this.hasLevels = true;
+    this.isFalse = 'falseColours' in root.dataset;
+    const first = root.querySelector('[data-window][aria-pressed="true"]');
+    if (first) this.takeWindow(...windowOf(first));
     this.print();
     this.viewers.forEach((viewer) => viewer.show());
   }
@@ -156,8 +166,10 @@ class Group {
     }
   }
 
-  setWindow(window, level, width, name) {
+  takeWindow(window, level, width, name) {
     this.window = window;
+    this.hasLevels = Boolean(window) || !this.isFalse;
+    for (const slider of ['level', 'width']) this.control(slider).disabled = !this.hasLevels;
     this.windowName = name;
     if (level !== undefined) {
       this.control('level').value = level;
@@ -165,6 +177,10 @@ class Group {
     }
     for (const preset of this.root.querySelectorAll('[data-window]'))
       preset.setAttribute('aria-pressed', String(preset.dataset.window === window));
+  }
+
+  setWindow(...window) {
+    this.takeWindow(...window);
     this.showSoon();
   }
 
@@ -290,10 +306,7 @@ element.addEventListener('click', (event) => {
   const button = event.target.closest('button');
   if (!group || !button) return;
   if (button.dataset.do) group.do(button.dataset.do);
-  if ('window' in button.dataset) {
-    const {window, level, width} = button.dataset;
-    group.setWindow(window, level, width, `${button.textContent.trim()} L ${short(level)} W ${short(width)}`);
-  }
+  if ('window' in button.dataset) group.setWindow(...windowOf(button));
 });
 
 element.addEventListener('input', (event) => {
@@ -329,7 +342,7 @@ let drag = null;
 
 element.addEventListener('pointerdown', (event) => {
   const viewer = viewerAt(event.target);
-  const isWindowing = event.button === 2 && viewer && viewer.isWindowed;
+  const isWindowing = event.button === 2 && viewer && viewer.isWindowed && group.hasLevels;
   if (!viewer || (event.button !== 0 && !isWindowing)) return;
   drag = {viewer, isWindowing, x: event.clientX, y: event.clientY};
   if (isWindowing) {
