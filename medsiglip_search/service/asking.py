@@ -1,7 +1,8 @@
 """What a user asks with, kept between two requests: uploads, questions, links to them. All frozen values."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 
 from medsiglip_search.queries import GroupBy, Part, Region
 from medsiglip_search.records import Value
@@ -11,10 +12,12 @@ from medsiglip_search.records import Value
 class Upload:
     """A picture that a user has sent to ask with; it stays in memory.
 
-    content: the file. preview: a small JPEG of it. frame_count: frames of the file; the middle one is meant.
+    content: the file; digest: its SHA-256, in hex. preview: a small JPEG of it. frame_count: frames of the
+    file; the middle one is meant.
     """
 
     content: bytes
+    digest: str
     preview: bytes
     modality: str | None
     rows: int
@@ -65,6 +68,21 @@ class Asked:
         return bool(
             self.texts or self.images or self.like or self.unlike or self.study is not None or self.parts
         )
+
+
+def canonical(asked: Asked, pictures: Sequence[str]) -> str:
+    """Return what is asked as JSON, the same for the same question, whichever page of its answer is shown.
+
+    pictures: stand for the uploads, whose tokens are new each time.
+    """
+    told = {field.name: getattr(asked, field.name) for field in fields(asked)}
+    told["images"] = [
+        {**asdict(one), "upload": picture} for one, picture in zip(asked.images, pictures, strict=True)
+    ]
+    told["parts"] = [{**asdict(part), "kind": type(part).__name__} for part in asked.parts]
+    told["filters"] = dict(asked.filters)
+    del told["top_k"], told["cursor"]
+    return json.dumps(told, sort_keys=True, ensure_ascii=False, default=str)
 
 
 @dataclass(frozen=True, slots=True)

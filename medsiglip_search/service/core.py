@@ -15,7 +15,7 @@ from medsiglip_search.images.guard import Guard
 from medsiglip_search.service.access.authenticating import Access
 from medsiglip_search.service.access.hosts import is_loopback, network_of
 from medsiglip_search.service.access.rates import Rates
-from medsiglip_search.service.asking import Link, Upload
+from medsiglip_search.service.asking import Asked, Link, Upload, canonical
 from medsiglip_search.service.audit import AuditLog, Event
 from medsiglip_search.service.callers import Caller
 from medsiglip_search.service.classifying import Classifiers
@@ -57,7 +57,7 @@ class Service:
         self.classifiers = Classifiers()
         self.guard = Guard(GUARD_WORKERS)
         self.rates = Rates(limits.requests_per_minute, limits.burst)
-        self._strangers = Rates(per_minute=1, burst=1)
+        self._seldom = Rates(per_minute=1, burst=1)
         self.uploads: Kept[Upload] = Kept(
             "picture",
             seconds=limits.kept_s,
@@ -82,13 +82,15 @@ class Service:
             stack.callback(self.galleries.close)
             stack.callback(lambda: self.jobs.close(JOBS_GRACE_S))
 
-    def record_stranger(self, event: Event) -> None:
-        """Record what anybody can cause as often as they like: the first of a minute from each address.
+    def record_seldom(self, event: Event) -> None:
+        """Record the first event of a minute of its kind, by one user and from one address.
 
-        So nobody without a key can fill the disk. Raises AuditUnavailable.
+        For what anybody can cause as often as they like, so that nobody without a key fills the disk, and for
+        what pages look at again and again. Raises AuditUnavailable.
         """
+        principal = event.caller.principal
         try:
-            self._strangers.spend(f"{event.action} {network_of(event.caller.address)}")
+            self._seldom.spend(f"{event.action} {principal.owner} {network_of(event.caller.address)}")
         except TooManyRequests:
             return
         self.audit.record(event)
@@ -147,6 +149,15 @@ class Service:
             return self._keyed("\0".join(texts).encode())
         except UnicodeEncodeError:
             raise InvalidQuery("the words hold half a character; write the character itself") from None
+
+    def digest_of(self, caller: Caller, asked: Asked) -> str:
+        """Return by what the audit knows a question: the same for the same one, whichever page is shown.
+
+        Filters count, and what uploads show. Raises InvalidQuery, Gone for an upload.
+        """
+        owner = caller.principal.owner
+        pictures = [self.uploads.get(owner, one.upload).digest for one in asked.images]
+        return self.digest([canonical(asked, pictures)])
 
     def _keyed(self, content: bytes) -> str:
         return hmac.new(self._digest_key, content, hashlib.sha256).hexdigest()[:16]

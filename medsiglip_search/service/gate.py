@@ -12,6 +12,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,7 +26,8 @@ from medsiglip_search.errors import (
     Unavailable,
 )
 from medsiglip_search.service import login_page, problems
-from medsiglip_search.service.callers import Caller, Principal
+from medsiglip_search.service.audit import Event
+from medsiglip_search.service.callers import Caller, Principal, anonymous_caller
 from medsiglip_search.service.core import Service
 from medsiglip_search.service.headers import security_headers
 from medsiglip_search.service.paths import (
@@ -116,6 +118,10 @@ class _Passage:
                 self._service.metrics.refused.labels(type(error).__name__).inc()
                 if not isinstance(error, MedSiglipSearchError):
                     self._log_failure()
+                if isinstance(error, Unauthenticated) and "authorization" in self._headers:
+                    nobody = anonymous_caller(self._address, self._id)
+                    refused = Event("refused", nobody, outcome="refused")
+                    await run_in_threadpool(self._service.record_seldom, refused)
                 await self._answer(error)
                 return
             await self._app(self._scope, self._bounded_receive, self._sealed_send)

@@ -114,7 +114,7 @@ def test_a_selection_counts_all_images_and_leads_to_a_search_in_them(served: Ser
     assert ids.tolist() == expected.tolist()
     assert 0 < len(ids) < len(view.gallery)
     link = served.service.links.get("none:local", mapping.search_in(served.service, LOCAL, "demo", ids))
-    condition = searching.condition_of(view, link.asked)
+    condition = searching.condition_of(served.service, served.service.galleries["demo"], link.asked)
     assert view.gallery.select(condition).tolist() == ids.tolist()
 
 
@@ -140,7 +140,8 @@ def test_twenty_thousand_ids_are_a_filter(served: Served):
     ids = np.concatenate([known, np.arange(10**6, 10**6 + 19_970)])
     token = mapping.search_in(served.service, LOCAL, "demo", ids)
     asked = served.service.links.get("none:local", token).asked
-    assert view.gallery.select(searching.condition_of(view, asked)).tolist() == known.tolist()
+    condition = searching.condition_of(served.service, served.service.galleries["demo"], asked)
+    assert view.gallery.select(condition).tolist() == known.tolist()
 
 
 def test_the_api_tells_places_and_values(served: Served, gallery: Gallery):

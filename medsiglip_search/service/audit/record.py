@@ -20,12 +20,14 @@ Action = Literal[
     "heatmap",
     "metadata",
     "upload",
+    "contents",
     "rejected",
     "label",
     "review",
     "export",
     "explain",
     "map",
+    "jobs",
     "index",
     "evaluate",
     "cancel",
@@ -34,7 +36,8 @@ Action = Literal[
     "key_revoked",
     "mended",
 ]
-"""mended: by the audit itself, which took off a record that a killed process had half written."""
+"""refused: at the door. contents: what galleries hold. jobs: a list of them. mended: by the audit itself,
+which took off a record that a killed process had half written."""
 
 Outcome = Literal["done", "refused", "failed"]
 """refused: the caller may not, or there is no such thing. failed: it ended otherwise without a result."""

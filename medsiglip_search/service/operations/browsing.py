@@ -24,6 +24,7 @@ def browse(service: Service, caller: Caller, name: str, asked: Asked, start: int
     Raises NotFound, Unavailable, InvalidQuery.
     """
     with service.audit.watch(caller, "browse", name) as entry:
+        entry.details["query"] = service.digest_of(caller, asked)
         gallery = service.gallery(caller, name)
         view = gallery.view
         found = view.selections.select(condition_of(service, gallery, asked))

@@ -49,7 +49,7 @@ def explainable(service: Service, caller: Caller, name: str, asked: Asked) -> Ex
     It is in the audit before a language model sees a picture. Raises as `search`, and TooManyRequests.
     """
     with service.audit.watch(caller, "explain", name) as entry:
-        entry.details["query"] = service.digest(asked.texts)
+        entry.details["query"] = service.digest_of(caller, asked)
         gallery = service.gallery(caller, name)
         if asked.top_k > MOST_HITS:
             raise TooLarge(f"top_k is too high: at most {MOST_HITS} hits are explained at once")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medsiglip_search import wire
+from medsiglip_search.service.audit import Event
 from medsiglip_search.service.callers import Caller
 from medsiglip_search.service.core import Service
 
@@ -25,12 +26,14 @@ def galleries(service: Service, caller: Caller) -> list[GalleryState]:
         gallery = service.galleries[name]
         images = len(gallery.view.gallery) if gallery.is_ready else None
         states.append(GalleryState(name, gallery.is_ready, images, gallery.problem))
+    service.record_seldom(Event("contents", caller, details={"galleries": len(states)}))
     return states
 
 
 def contents(service: Service, caller: Caller, name: str) -> dict[str, Any]:
     """Return what a gallery holds and how it was made, as `inspect --json`, without places on the server."""
-    told = wire.gallery_json(service.gallery(caller, name).view.gallery)
+    with service.audit.watch(caller, "contents", name):
+        told = wire.gallery_json(service.gallery(caller, name).view.gallery)
     told["columns"] = [column for column in told["columns"] if column not in service.settings.hidden]
     if told["last_run"] is not None:
         told["last_run"]["archives"] = [service.archive_name(one) for one in told["last_run"]["archives"]]

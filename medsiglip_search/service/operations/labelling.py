@@ -19,7 +19,7 @@ from medsiglip_search.records import Value
 from medsiglip_search.service.asking import Asked
 from medsiglip_search.service.callers import Caller
 from medsiglip_search.service.core import Service
-from medsiglip_search.service.galleries import OpenGallery, View
+from medsiglip_search.service.galleries import View
 from medsiglip_search.service.jobs import Job
 from medsiglip_search.service.jobs.label_job import PARQUET, SUMMARY, LabelWork
 from medsiglip_search.service.operations import working
@@ -113,9 +113,10 @@ def read_yaml(text: str) -> LabelSet:
 
 def count(service: Service, caller: Caller, name: str, run: LabelRun) -> int:
     """Return how many images a run would be about. Raises InvalidQuery for a filter that cannot be read."""
-    with service.audit.watch(caller, "facets", name):
+    with service.audit.watch(caller, "facets", name) as entry:
+        entry.details["query"] = service.digest_of(caller, _chosen(run))
         gallery = service.gallery(caller, name)
-        return _count(gallery.view, _condition(service, gallery, run))
+        return _count(gallery.view, condition_of(service, gallery, _chosen(run)))
 
 
 def start(service: Service, caller: Caller, name: str, run: LabelRun) -> Job:
@@ -128,7 +129,7 @@ def start(service: Service, caller: Caller, name: str, run: LabelRun) -> Job:
         caller.require("labeller")
         label_set = _asked_set(run)
         view = gallery.view
-        condition = _condition(service, gallery, run)
+        condition = condition_of(service, gallery, _chosen(run))
         images = _count(view, condition)
         if not images:
             raise InvalidQuery("no image fits the filter; change it or leave it out")
@@ -141,7 +142,11 @@ def start(service: Service, caller: Caller, name: str, run: LabelRun) -> Job:
             run.group_by,
             service.settings.hidden | {"archive"},  # a place on the server
         )
-        entry.details.update(label_set_digest=label_set.digest[:16], images=images)
+        entry.details.update(
+            query=service.digest_of(caller, _chosen(run)),
+            label_set_digest=label_set.digest[:16],
+            images=images,
+        )
         entry.asked()
         job = service.jobs.start("label", name, caller.principal.owner, work)
         entry.subjects = [job.id]
@@ -180,8 +185,9 @@ def _asked_set(run: LabelRun) -> LabelSet:
     raise NotFound("there is no label set of such a name; GET /v1/label-sets lists those that there are")
 
 
-def _condition(service: Service, gallery: OpenGallery, run: LabelRun) -> str | None:
-    return condition_of(service, gallery, Asked(where=run.where, filters=run.filters))
+def _chosen(run: LabelRun) -> Asked:
+    """Return which images a run is about, as a question."""
+    return Asked(where=run.where, filters=run.filters)
 
 
 def _count(view: View, condition: str | None) -> int:

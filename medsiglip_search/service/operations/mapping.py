@@ -88,13 +88,15 @@ def selected(
 
 def search_in(service: Service, caller: Caller, name: str, image_ids: np.ndarray) -> str:
     """Return the token of a search in these images alone. Raises NotFound, TooLarge, InvalidQuery."""
-    gallery = service.gallery(caller, name)
-    if not len(image_ids):
-        raise InvalidQuery("there is no image in this area; select another one")
-    if len(image_ids) > MOST_SELECTED:
-        raise TooLarge(f"these are too many to search in: select at most {MOST_SELECTED:,} images")
-    asked = Asked(filters={"image_id": tuple(image_ids.tolist())})
-    return service.links.keep(caller.principal.owner, Link(gallery.name, asked))
+    with service.audit.watch(caller, "map", name) as entry:
+        entry.details["selected"] = len(image_ids)
+        gallery = service.gallery(caller, name)
+        if not len(image_ids):
+            raise InvalidQuery("there is no image in this area; select another one")
+        if len(image_ids) > MOST_SELECTED:
+            raise TooLarge(f"these are too many to search in: select at most {MOST_SELECTED:,} images")
+        asked = Asked(filters={"image_id": tuple(image_ids.tolist())})
+        return service.links.keep(caller.principal.owner, Link(gallery.name, asked))
 
 
 def _colours(service: Service, view: View) -> list[str]:

@@ -1,5 +1,6 @@
 """Pictures: thumbnails, the full picture through a window, where it answers a text; uploads to ask with."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -144,6 +145,7 @@ def upload(service: Service, caller: Caller, content: bytes) -> tuple[str, Uploa
         rows, columns = shown.pixels.shape[:2]
         kept = Upload(
             content,
+            hashlib.sha256(content).hexdigest(),
             small_jpeg(shown.pixels),
             shown.attributes.modality,
             rows,
@@ -155,7 +157,9 @@ def upload(service: Service, caller: Caller, content: bytes) -> tuple[str, Uploa
 
 def preview(service: Service, caller: Caller, token: str) -> bytes:
     """Return the small JPEG of an upload. Raises Gone."""
-    return service.uploads.get(caller.principal.owner, token).preview
+    with service.audit.watch(caller, "thumbnail") as entry:
+        entry.details["upload"] = True
+        return service.uploads.get(caller.principal.owner, token).preview
 
 
 def row_json(instance: Instance) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import anyio
 
 from medsiglip_search.errors import Gone, InvalidTruth, NotFound
 from medsiglip_search.evaluate.run import Settings
+from medsiglip_search.service.audit import Event
 from medsiglip_search.service.callers import Caller
 from medsiglip_search.service.core import Service
 from medsiglip_search.service.jobs import Job, JobFile
@@ -79,6 +80,7 @@ def jobs(service: Service, caller: Caller, cursor: str | None = None, count: int
             raise Gone("the list of jobs has changed; ask for it again without a cursor")
         start = places[0] + 1
     page = seen[start : start + count]
+    service.record_seldom(Event("jobs", caller, details={"jobs": len(page)}))
     return JobsPage(tuple(page), page[-1].id if start + count < len(seen) else None)
 
 

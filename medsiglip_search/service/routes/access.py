@@ -122,7 +122,7 @@ def _refused(
     nobody = anonymous_caller(_address(request), request.scope["state"]["request_id"])
     event = Event("login", nobody, outcome=outcome)
     if isinstance(error, TooManyRequests):
-        service.record_stranger(event)
+        service.record_seldom(event)
     else:
         service.audit.record(event)
     problem = problems.problem_of(error, sent)

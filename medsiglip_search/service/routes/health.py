@@ -5,7 +5,9 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
+from medsiglip_search.errors import Forbidden
 from medsiglip_search.service import metrics
+from medsiglip_search.service.audit import Event
 from medsiglip_search.service.routes.requests import TheCaller, TheService
 
 router = APIRouter(tags=["health"])
@@ -33,7 +35,11 @@ def readyz(service: TheService, response: Response) -> Health:
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 def metrics_text(service: TheService, caller: TheCaller) -> Response:
     """Return what is counted, for Prometheus. Needs the role admin."""
-    caller.require("admin")
+    try:
+        caller.require("admin")
+    except Forbidden:
+        service.record_seldom(Event("refused", caller, outcome="refused"))
+        raise
     for name, gallery in service.galleries.items():
         service.metrics.ready.labels(name).set(gallery.is_ready)
         service.metrics.images.labels(name).set(len(gallery.view.gallery) if gallery.is_ready else 0)
