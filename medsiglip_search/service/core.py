@@ -82,6 +82,10 @@ class Service:
             stack.callback(self.galleries.close)
             stack.callback(lambda: self.jobs.close(JOBS_GRACE_S))
 
+    def cookie(self, name: str) -> str:
+        """Return what a cookie is called: under HTTPS so that no other host, nor a page by HTTP, sets it."""
+        return f"__Host-{name}" if self.settings.is_secure else name
+
     def record_seldom(self, event: Event) -> None:
         """Record the first event of a minute of its kind, by one user and from one address.
 

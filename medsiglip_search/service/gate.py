@@ -197,7 +197,8 @@ class _Passage:
             cookies = SimpleCookie(self._headers.get("cookie", ""))
         except CookieError:
             return None
-        return cookies[SESSION_COOKIE].value if SESSION_COOKIE in cookies else None
+        name = self._service.cookie(SESSION_COOKIE)
+        return cookies[name].value if name in cookies else None
 
     def _require_host(self) -> None:
         try:

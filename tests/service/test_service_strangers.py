@@ -79,3 +79,36 @@ def test_an_error_at_the_gate_that_nobody_expected_is_in_the_log(
     assert logged.exc_info is not None
     assert logged.exc_info[0] is ZeroDivisionError
     assert vars(logged)["fields"]["request_id"] == answer.json()["request_id"]
+
+
+def test_signing_in_again_ends_the_session_before(ward: Served) -> None:
+    with ward.client() as client:
+        client.post("/login", data={"key": ward.key("ann")})
+        first = client.cookies["medsiglip_session"]
+        assert client.get("/v1").json()["name"] == "ann"
+        client.post("/login", data={"key": ward.key("bob")})
+        assert client.get("/v1").json()["name"] == "bob"
+    with ward.client(cookies={"medsiglip_session": first}) as earlier:
+        assert earlier.get("/v1").status_code == 401
+
+
+def test_under_https_a_cookie_is_this_hosts_alone(demo_gallery: Path, tmp_path: Path) -> None:
+    keys = AccessSettings(keys=True)
+    with (
+        serving({"demo": demo_gallery}, tmp_path / "state", keys, is_secure=True) as running,
+        running.client() as client,
+    ):
+        begun = client.post("/login", data={"key": running.key("ann")}).headers["set-cookie"]
+        # The client keeps to what such a cookie asks for, and would not send it by HTTP.
+        pair = {"Cookie": begun.partition(";")[0]}
+        assert client.get("/v1", headers=pair).json()["name"] == "ann"
+        other = {"Cookie": pair["Cookie"].removeprefix("__Host-")}
+        assert client.get("/v1", headers=other).status_code == 401
+        ended = client.post("/logout", headers=pair).headers["set-cookie"]
+        assert client.get("/v1", headers=pair).status_code == 401
+    for told in (begun, ended):
+        name, *attributes = told.split("; ")
+        assert name.startswith("__Host-medsiglip_session=")
+        # What the prefix asks for: else a browser drops the cookie, or keeps one that it should forget.
+        assert {"Path=/", "Secure", "HttpOnly", "SameSite=lax"} <= set(attributes)
+        assert not any(attribute.startswith("Domain") for attribute in attributes)

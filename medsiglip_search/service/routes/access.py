@@ -79,22 +79,22 @@ async def finish_oidc(request: Request, service: TheService) -> Response:
     """Begin a session for whom the provider has sent back."""
     try:
         session = await service.access.finish_login(
-            dict(request.query_params), request.cookies.get(PENDING_COOKIE, ""), _address(request)
+            dict(request.query_params), _cookie(service, request, PENDING_COOKIE), _address(request)
         )
     except MedSiglipSearchError as error:
         return _refused(service, request, error, request.query_params.values())
     answer = _signed_in(service, request, session, "/")
-    answer.delete_cookie(PENDING_COOKIE)
+    _forget_cookie(answer, service, PENDING_COOKIE)
     return answer
 
 
 @router.post("/logout", include_in_schema=False)
 def logout(request: Request, service: TheService, caller: TheCaller) -> Response:
     """End the session."""
-    service.access.logout(request.cookies.get(SESSION_COOKIE, ""))
+    service.access.logout(_cookie(service, request, SESSION_COOKIE))
     service.audit.record(Event("logout", caller))
     answer = RedirectResponse("/login", 303)
-    answer.delete_cookie(SESSION_COOKIE)
+    _forget_cookie(answer, service, SESSION_COOKIE)
     return answer
 
 
@@ -102,6 +102,8 @@ def _signed_in(service: Service, request: Request, session: str, place: str) -> 
     principal = service.access.principal_of(None, session)
     caller = Caller(principal, _address(request), request.scope["state"]["request_id"])
     service.audit.record(Event("login", caller))
+    # The browser loses the cookie of the session before, which would stay open until it is over.
+    service.access.logout(_cookie(service, request, SESSION_COOKIE))
     answer = RedirectResponse(place, 303)
     _set_cookie(answer, service, SESSION_COOKIE, session, None)
     return answer
@@ -134,9 +136,24 @@ def _address(request: Request) -> str:
     return request.scope["state"]["address"]
 
 
+def _cookie(service: Service, request: Request, name: str) -> str:
+    return request.cookies.get(service.cookie(name), "")
+
+
 def _set_cookie(answer: Response, service: Service, name: str, value: str, seconds: int | None) -> None:
     # Lax: the provider of logins sends the browser here from another site. The gate asks for the origin of
     # whatever changes something.
     answer.set_cookie(
-        name, value, max_age=seconds, httponly=True, samesite="lax", secure=service.settings.is_secure
+        service.cookie(name),
+        value,
+        max_age=seconds,
+        httponly=True,
+        samesite="lax",
+        secure=service.settings.is_secure,
+    )
+
+
+def _forget_cookie(answer: Response, service: Service, name: str) -> None:
+    answer.delete_cookie(
+        service.cookie(name), httponly=True, samesite="lax", secure=service.settings.is_secure
     )
