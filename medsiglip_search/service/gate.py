@@ -56,6 +56,9 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 MOST_OF_A_CALL = 1 << 20
 """Bytes of a request that sends no file."""
 
+LOOK_S = 5.0
+"""How often it is looked whether somebody may still listen to an answer that does not end."""
+
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 log = logging.getLogger(__name__)
@@ -264,17 +267,31 @@ class _Passage:
         return message
 
     async def _departure(self) -> Message:
-        """Receive that the client has gone; of an endless answer also that the service ends."""
+        """Receive that the client has gone; of an endless answer also that the service or its right ends."""
         if not is_endless(self._scope["path"]):
             return await self._receive()
         gone = asyncio.ensure_future(self._receive())
         ends = asyncio.ensure_future(self._service.ending.wait())
-        await asyncio.wait((gone, ends), return_when=asyncio.FIRST_COMPLETED)
-        ends.cancel()
-        if gone.done():
-            return gone.result()
-        gone.cancel()
+        try:
+            while not (ends.done() or self._is_out()):
+                await asyncio.wait((gone, ends), timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+                if gone.done():
+                    return gone.result()
+        finally:
+            gone.cancel()
+            ends.cancel()
         return {"type": "http.disconnect"}
+
+    def _is_out(self) -> bool:
+        """Tell whether who listens to the API may do so no more, such as by a key that was revoked meanwhile."""
+        if not self._scope["path"].startswith("/v1/"):
+            return False
+        shown = self._headers.get("authorization"), self._cookie()
+        try:
+            self._service.access.principal_of(*shown, is_use=False)
+        except MedSiglipSearchError:
+            return True
+        return False
 
     async def _sealed_send(self, message: Message) -> None:
         """Send on, with the headers that keep an answer where it belongs."""

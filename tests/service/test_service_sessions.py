@@ -70,6 +70,15 @@ def test_an_idle_session_ends_and_a_used_one_does_not(clock: Clock) -> None:
     assert not has_ended(sessions, used)
 
 
+def test_a_look_that_is_no_use_keeps_no_session_alive(clock: Clock) -> None:
+    sessions = Sessions(clock=clock)
+    token = sessions.begin(ANNA)
+    clock.now += HOUR_S - 1
+    assert sessions.principal_of(token, is_use=False) == ANNA
+    clock.now += 1
+    assert has_ended(sessions, token)
+
+
 def test_a_session_ends_after_twelve_hours_however_much_it_is_used(clock: Clock) -> None:
     sessions = Sessions(clock=clock)
     token = sessions.begin(ANNA)

@@ -71,9 +71,12 @@ class Access:
 
             self._login, self._pending = OidcLogin(settings.oidc), PendingLogins()
 
-    def principal_of(self, authorization: str | None, session: str | None) -> Principal:
+    def principal_of(
+        self, authorization: str | None, session: str | None, *, is_use: bool = True
+    ) -> Principal:
         """Return who a request is from, by its Authorization header or else by its session's token.
 
+        is_use: whether that keeps the session from ending for want of use.
         Raises Unauthenticated, Unavailable where the keys cannot be read.
         """
         if self.settings.is_open:
@@ -86,7 +89,7 @@ class Access:
             return self._keys.principal_of(text.strip())
         if session is None:
             raise Unauthenticated(self._how())
-        return self._sessions.principal_of(session)
+        return self._sessions.principal_of(session, is_use=is_use)
 
     def login_with_key(self, text: str, address: str) -> str:
         """Return the token of a new session for whom a key stands.

@@ -62,14 +62,17 @@ class Sessions:
             self._sessions[_hash(token)] = _Session(principal, check, now, now)
         return token
 
-    def principal_of(self, token: str) -> Principal:
-        """Return whose session it is, used now. Raises Unauthenticated, and what its check raises."""
+    def principal_of(self, token: str, *, is_use: bool = True) -> Principal:
+        """Return whose session it is. Raises Unauthenticated, and what its check raises.
+
+        is_use: whether it counts as used now.
+        """
         hash_ = _hash(token)
         with self._lock:
             now = self._clock()
             session = self._sessions.get(hash_)
             if session is not None and not self._is_over(session, now):
-                session.used = now
+                session.used = now if is_use else session.used
             else:
                 self._sessions.pop(hash_, None)
                 session = None
