@@ -283,7 +283,7 @@ class _Passage:
         return {"type": "http.disconnect"}
 
     def _is_out(self) -> bool:
-        """Tell whether who listens to the API may do so no more, such as by a key that was revoked meanwhile."""
+        """Tell whether who listens to the API may do so no more, such as with a key that was revoked."""
         if not self._scope["path"].startswith("/v1/"):
             return False
         shown = self._headers.get("authorization"), self._cookie()
