@@ -24,6 +24,7 @@ from ui.viewer import (
     told_calmly,
     viewed,
     viewers,
+    way_back,
 )
 
 MOST_OTHERS = 24
@@ -55,7 +56,7 @@ def build(service: Service) -> None:
         try:
             gallery = gallery_of(service, caller, request)
             one = viewed(service, caller, gallery, _image_id(request))
-            told = _facts(service, caller, gallery, one)
+            told = _facts(service, caller, gallery, one, token)
         except Exception as error:
             return told_calmly(error, request, token), "", "", gr.update(visible=False)
         return (
@@ -98,16 +99,17 @@ def _text(service: Service, caller: Caller, token: str) -> str:
 def _head(gallery: str, one: Viewed, token: str) -> str:
     links = {
         "similar": address("/", gallery, like=one.image_id),
-        # What is explained is why a hit answers, so there must be a search.
-        "explain": f"/explain?{urlencode({'s': token, 'hit': one.image_id})}" if token else "",
-        "compare": address("/compare", gallery, images=one.image_id),
+        # Without a search it is told why others are similar to it.
+        "explain": f"/explain?{urlencode({'s': token, 'hit': one.image_id})}"
+        if token
+        else address("/explain", gallery, like=one.image_id),
+        "compare": address("/compare", gallery, token, images=one.image_id),
     }
-    back = f"/?{urlencode({'s': token})}" if token else "/"
     words = "Back to the search" if token else "Search"
-    return html("case_head.html", one=one, links=links, back=back, back_words=words)
+    return html("case_head.html", one=one, links=links, back=way_back(token), back_words=words)
 
 
-def _facts(service: Service, caller: Caller, gallery: str, one: Viewed) -> str:
+def _facts(service: Service, caller: Caller, gallery: str, one: Viewed, token: str) -> str:
     decided = image_labels.decided(service, caller, gallery, one.image_id)
     others = pictures.study(service, caller, gallery, one.image_id, MOST_OTHERS)
     return html(
@@ -115,5 +117,5 @@ def _facts(service: Service, caller: Caller, gallery: str, one: Viewed) -> str:
         facts=facts_of(one.row, without=[each.column for each in decided]),
         report=one.row.get(REPORT),
         decided=decided,
-        others=[strip_image(gallery, one.image_id, row) for row in others],
+        others=[strip_image(gallery, one.image_id, row, token) for row in others],
     )

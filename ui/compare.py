@@ -24,6 +24,7 @@ from ui.viewer import (
     told_calmly,
     viewed,
     viewers,
+    way_back,
 )
 
 MOST = 4
@@ -41,7 +42,7 @@ class Row:
 
 
 def build(service: Service) -> None:
-    """Add the page: `/compare?gallery=NAME&images=ID,ID`."""
+    """Add the page: `/compare?gallery=NAME&images=ID,ID`, with `s=TOKEN` where a search led there."""
     header(service)
     head = gr.HTML(apply_default_css=False)
     pictures_shown = gr.HTML(js_on_load=script("problem.js", "viewer.js"), apply_default_css=False)
@@ -50,6 +51,7 @@ def build(service: Service) -> None:
     @handler
     def show(request: gr.Request) -> tuple[str, str, str]:
         caller = caller_of(request)
+        token = request.query_params.get("s", "")
         try:
             gallery = gallery_of(service, caller, request)
             shown = [viewed(service, caller, gallery, one) for one in _asked(request)]
@@ -57,8 +59,8 @@ def build(service: Service) -> None:
             if len(shown) == 1:
                 others = pictures.study(service, caller, gallery, shown[0].image_id, MOST_OTHERS)
         except Exception as error:
-            return told_calmly(error, request), "", ""
-        return _head(gallery, shown, others), viewers(gallery, shown), _table(shown)
+            return told_calmly(error, request, token), "", ""
+        return _head(gallery, shown, others, token), viewers(gallery, shown), _table(shown)
 
     gr.on(None, show, None, [head, pictures_shown, table], show_progress="hidden", api_visibility="private")
 
@@ -87,7 +89,7 @@ def _asked(request: gr.Request) -> tuple[int, ...]:
     return ids
 
 
-def _head(gallery: str, shown: Sequence[Viewed], others: Sequence[dict[str, Any]]) -> str:
+def _head(gallery: str, shown: Sequence[Viewed], others: Sequence[dict[str, Any]], token: str) -> str:
     ids = [one.image_id for one in shown]
     first = shown[0].image_id
     return html(
@@ -99,21 +101,23 @@ def _head(gallery: str, shown: Sequence[Viewed], others: Sequence[dict[str, Any]
             {
                 "title": one.title,
                 "image_id": one.image_id,
-                "case": address("/case", gallery, image=one.image_id),
-                "without": _without(gallery, ids, one.image_id),
+                "case": address("/case", gallery, token, image=one.image_id),
+                "without": _without(gallery, ids, one.image_id, token),
             }
             for one in shown
         ],
         most=MOST,
         few=len(shown) < 2,
-        others=[strip_image(gallery, first, row) for row in others],
+        others=[strip_image(gallery, first, row, token) for row in others],
+        token=token,
+        back=way_back(token),
         similar=address("/", gallery, like=first),
     )
 
 
-def _without(gallery: str, ids: Sequence[int], removed: int) -> str:
+def _without(gallery: str, ids: Sequence[int], removed: int, token: str) -> str:
     left = [str(one) for one in ids if one != removed]
-    return address("/compare", gallery, images=",".join(left)) if left else "/"
+    return address("/compare", gallery, token, images=",".join(left)) if left else way_back(token)
 
 
 def _table(shown: Sequence[Viewed]) -> str:

@@ -18,7 +18,7 @@ from ui.calls import caller_of, handler
 from ui.frame import header
 from ui.problems import told_problem
 from ui.templates import html, script
-from ui.viewer import image_ids, told_calmly
+from ui.viewer import gallery_of, image_ids, told_calmly
 from ui.wording import words_of
 
 HITS = 3
@@ -85,7 +85,11 @@ _ENDS = {
 
 
 def build(service: Service) -> None:
-    """Add the page: `/explain?s=TOKEN` explains a search, with `hit=IMAGE` one of its hits."""
+    """Add the page.
+
+    `/explain?s=TOKEN` explains a search, with `hit=IMAGE` one of its hits; `/explain?gallery=NAME&like=IMAGE`
+    why others are similar to an image.
+    """
     header(service)
     running: dict[str, threading.Event] = {}
     gr.HTML("<h1>Explain</h1>", elem_classes="explain-title", apply_default_css=False)
@@ -135,12 +139,17 @@ def build(service: Service) -> None:
     @handler
     def show(request: gr.Request) -> Iterator[Shown]:
         token, hit = request.query_params.get("s", ""), request.query_params.get("hit", "")
+        like = request.query_params.get("like", "")
         nothing = gr.update(visible=False)
-        if not token:
+        if not token and not like:
             yield gr.update(visible=True), "", "", "", nothing, ""
             return
         try:
-            link = service.links.get(caller_of(request).principal.owner, token)
+            owner = caller_of(request).principal.owner
+            if like and not token:
+                gallery = gallery_of(service, caller_of(request), request)
+                token = service.links.keep(owner, Link(gallery, Asked(like=image_ids(like)[:1])))
+            link = service.links.get(owner, token)
             yield from told(link, token, image_ids(hit)[0] if hit else None, request)
         except Exception as error:
             yield nothing, "", "", told_calmly(error, request, token), nothing, ""

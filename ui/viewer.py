@@ -152,9 +152,15 @@ def image_ids(told: str) -> tuple[int, ...]:
     return ids
 
 
-def address(path: str, gallery: str, **values: object) -> str:
-    """Return the address of a page for a gallery."""
-    return f"{path}?{urlencode({'gallery': gallery, **values}, safe=',')}"
+def address(path: str, gallery: str, token: str = "", **values: object) -> str:
+    """Return the address of a page for a gallery. token: of the search that it leads back to."""
+    search = {"s": token} if token else {}
+    return f"{path}?{urlencode({'gallery': gallery, **values, **search}, safe=',')}"
+
+
+def way_back(token: str) -> str:
+    """Return the address of the search of this token, of a new one without."""
+    return f"/?{urlencode({'s': token})}" if token else "/"
 
 
 def images_of(gallery: str) -> str:
@@ -233,6 +239,7 @@ def facts_of(row: Mapping[str, Any], without: Iterable[str] = ()) -> list[Fact]:
         cell = row.get(column)
         if cell is None:
             continue
+        cell = cell + 1 if column == "frame" else cell  # counted from 1, as slices are
         text = f"{cell:g}" if isinstance(cell, float) else str(cell)
         if column in IDENTIFIERS and len(text) > SHORT:
             told.append(Fact(name, text[:SHORT] + "…", text))
@@ -250,15 +257,18 @@ def facts_of(row: Mapping[str, Any], without: Iterable[str] = ()) -> list[Fact]:
     ]
 
 
-def strip_image(gallery: str, image_id: int, other: dict[str, Any]) -> dict[str, Any]:
-    """Return what a strip of thumbnails shows of an image that can be compared with `image_id`."""
+def strip_image(gallery: str, image_id: int, other: dict[str, Any], token: str) -> dict[str, Any]:
+    """Return what a strip of thumbnails shows of an image that can be compared with `image_id`.
+
+    token: of the search that led there, "" without.
+    """
     known = [str(other[column]) for column in ("modality", "body_part") if other.get(column)]
     return {
         "image_id": other["image_id"],
         "title": " ".join(known) or "Picture",
         "thumbnail": f"{images_of(gallery)}/{other['image_id']}/thumbnail",
-        "case": address("/case", gallery, image=other["image_id"]),
-        "compare": address("/compare", gallery, images=f"{image_id},{other['image_id']}"),
+        "case": address("/case", gallery, token, image=other["image_id"]),
+        "compare": address("/compare", gallery, token, images=f"{image_id},{other['image_id']}"),
     }
 
 
@@ -270,8 +280,7 @@ def told_calmly(error: Exception, request: gr.Request, token: str = "") -> str:
     problem = told_problem(error, caller_of(request).request_id, request.query_params.values())
     if problem.status == 500:
         raise error
-    back = f"/?{urlencode({'s': token})}" if token else "/"
-    return html("problem.html", problem=problem, back=back)
+    return html("problem.html", problem=problem, back=way_back(token))
 
 
 def _flags(one: Viewed) -> Sequence[str]:

@@ -319,7 +319,7 @@ def test_ticked_hits_can_be_compared(served: Served, page: Page) -> None:
     bar = page.get_by_role("region", name="Compare")
     expect(bar).to_contain_text("Compare 2 of 4")
     expect(bar.get_by_role("link")).to_have_attribute(
-        "href", f"/compare?gallery=demo&images={hits[1]},{hits[4]}"
+        "href", f"/compare?gallery=demo&images={hits[1]},{hits[4]}&s={page.url.rsplit('=', 1)[1]}"
     )
     link = page.get_by_role("link", name=re.compile("^Hit 2:"))
     assert (link.get_attribute("href") or "").startswith(f"/case?gallery=demo&image={hits[1]}&s=")

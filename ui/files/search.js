@@ -22,7 +22,8 @@ function drawTicks() {
   if (!bar) return;
   bar.hidden = !ticked.length;
   bar.querySelector('span').textContent = `Compare ${ticked.length} of ${MOST}`;
-  bar.querySelector('a').href = `/compare?gallery=${encodeURIComponent(gallery)}&images=${ticked.join(',')}`;
+  const search = token() && `&s=${token()}`;
+  bar.querySelector('a').href = `/compare?gallery=${encodeURIComponent(gallery)}&images=${ticked.join(',')}${search}`;
 }
 
 function drawn() {
