@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import gradio as gr
@@ -17,7 +17,7 @@ from medsiglip_search.service.operations.mapping import Mapped
 from ui.calls import caller_of, handler
 from ui.frame import header
 from ui.templates import html, script
-from ui.wording import title
+from ui.wording import title, told
 
 PREFERRED = ("modality", "body_part")
 """A map begins with the first of these columns that there is."""
@@ -78,8 +78,7 @@ def build(service: Service) -> None:
             for label, value in (("x from", 0), ("x to", 100), ("y from", 0), ("y to", 100))
         ]
         choose = gr.Button("Choose what lies between", size="md", scale=0, min_width=240)
-    if not has_umap():
-        gr.HTML(html("map_umap.html"), apply_default_css=False)
+    without_umap = gr.HTML(apply_default_css=False, visible=not has_umap())
     place = gr.Textbox(visible="hidden", label="Where to go")
     later = gr.Timer(LOOK_AGAIN_S, active=False)
 
@@ -104,7 +103,8 @@ def build(service: Service) -> None:
         names = caller_of(request).seen(service.galleries)
         asked = request.query_params.get("gallery", "")
         gallery = asked if asked in names else next(iter(names), asked)
-        return gr.update(choices=names, value=gallery), *show(gallery, None, "pca", request)
+        note = html("map_umap.html", is_admin=caller_of(request).principal.may("admin"))
+        return gr.update(choices=names, value=gallery), note, *show(gallery, None, "pca", request)
 
     @handler
     def change(gallery: str, colour: str | None, method: str, request: gr.Request) -> tuple[Any, ...]:
@@ -120,7 +120,7 @@ def build(service: Service) -> None:
         again = gr.update(active=not shown.progress.startswith("failed"))
         return skipped, html("map_progress.html", progress=shown.progress), skipped, again, *[skipped] * 3
 
-    def told(now: Chosen, request: gr.Request) -> tuple[Any, ...]:
+    def chosen_now(now: Chosen, request: gr.Request) -> tuple[Any, ...]:
         number = len(now.image_ids(service, caller_of(request)))
         words = f"Search in {'this 1 image' if number == 1 else f'these {number:,} images'}"
         can_search = 0 < number <= mapping.MOST_SELECTED
@@ -139,7 +139,7 @@ def build(service: Service) -> None:
             return None, html("map_chosen.html", count=None), gr.update(visible=False)
         points = None if value["points"] is None else _points(value["points"])
         without = tuple(int(code) for code in value["without"])
-        return told(Chosen(gallery, cast(Method, method), colour, points, without), request)
+        return chosen_now(Chosen(gallery, cast(Method, method), colour, points, without), request)
 
     @handler
     def between(
@@ -153,7 +153,7 @@ def build(service: Service) -> None:
         request: gr.Request,
     ) -> tuple[Any, ...]:
         corners = ((x0 or 0) / 100, (y0 or 0) / 100), ((x1 or 0) / 100, (y1 or 0) / 100)
-        return told(Chosen(gallery, cast(Method, method), colour, corners), request)
+        return chosen_now(Chosen(gallery, cast(Method, method), colour, corners), request)
 
     @handler
     def search(now: Chosen | None, request: gr.Request) -> str:
@@ -165,7 +165,7 @@ def build(service: Service) -> None:
     calm: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     of_map = [gallery, colour, method]
     shown = [colour, progress, drawing, later, chosen, count, go]
-    gr.on(None, begin, None, [gallery, *shown], **calm)
+    gr.on(None, begin, None, [gallery, without_umap, *shown], **calm)
     gr.on([gallery.input, colour.input, method.input], change, of_map, shown, **calm)
     later.tick(look_again, of_map, shown, **calm)
     drawing.select(select, of_map, [chosen, count, go], **calm)
@@ -181,6 +181,10 @@ def _points(points: Sequence[Sequence[float]]) -> tuple[tuple[float, float], ...
 
 def _drawing(gallery: str, shown: Mapped) -> str:
     projection, rows, colouring = shown.projection, shown.rows, shown.colouring
+    legend = [
+        replace(entry, label=told(None)) if entry.code == NOTHING else entry
+        for entry in (() if colouring is None else colouring.legend)
+    ]
     return html(
         "map.html",
         gallery=gallery,
@@ -190,8 +194,8 @@ def _drawing(gallery: str, shown: Mapped) -> str:
         method={value: name for name, value in METHODS}[projection.method],
         colours=_colours(colouring),
         colour=None if colouring is None else title(colouring.column),
-        labels={} if colouring is None else {entry.code: entry.label for entry in colouring.legend},
-        legend=[] if colouring is None else colouring.legend,
+        labels={entry.code: entry.label for entry in legend},
+        legend=legend,
         ramp=None if colouring is None else colouring.ramp,
         gradient=", ".join(f"rgb{step}" for step in RAMP),
     )

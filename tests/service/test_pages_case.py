@@ -243,6 +243,16 @@ def test_of_a_file_that_has_gone_the_thumbnail_is_shown_and_that_is_said(altered
     expect(page.get_by_text("plain", exact=True)).to_be_visible()
 
 
+def test_without_a_search_what_is_similar_is_explained(served: Served, page: Page) -> None:
+    image = images_of(served, "modality = 'CR'")[0]
+    opened(page, served, image)
+    expect(page.locator(".facts dt", has_text="Frame").locator("+ dd")).to_have_text("1")
+    page.get_by_role("link", name="Explain").click()
+    expect(page.locator(".explain-state [role=status]")).to_have_text("Done.")
+    expect(page.locator(".explained .asked")).to_have_text(f"similar to image {image}")
+    expect(page.locator(".explained li")).to_have_count(3)
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
@@ -250,8 +260,11 @@ def test_of_a_file_that_has_gone_the_thumbnail_is_shown_and_that_is_said(altered
         ("gallery=demo&image=abc", "images are known by whole numbers"),
         ("gallery=demo", "names no image"),
         ("gallery=demo&image=1,2", "Case shows one"),
-        (f"gallery=demo&image={10**18}", "no such image"),
-        ("gallery=%3Cb%3E&image=1", "no such gallery"),
+        (
+            f"gallery=demo&image={10**18}",
+            "no such image in this gallery; open one from a hit of a search. (ref ",
+        ),
+        ("gallery=%3Cb%3E&image=1", "no such gallery for you; choose one on the page Search. (ref "),
     ],
 )
 def test_an_address_that_leads_nowhere_says_so_and_leads_back(

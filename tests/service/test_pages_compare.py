@@ -8,6 +8,8 @@ from playwright.sync_api import Page, expect
 from serving import Served
 from viewing import address_of, answered, drawn, images_of, series_of, wait_for
 
+from medsiglip_search.service.asking import Asked, Link
+
 
 def test_one_window_zoom_and_slice_is_for_all(served: Served, page: Page, artefacts: Path) -> None:
     slices = series_of(served, "CT", 3)
@@ -42,6 +44,19 @@ def test_one_window_zoom_and_slice_is_for_all(served: Served, page: Page, artefa
     page.screenshot(path=artefacts / "compare-1440.png", full_page=True)
     page.set_viewport_size({"width": 800, "height": 1000})
     page.screenshot(path=artefacts / "compare-800.png", full_page=True)
+
+
+def test_from_a_search_one_comes_back_to_it(served: Served, page: Page) -> None:
+    token = served.service.links.keep("none:local", Link("demo", Asked(text="nevus")))
+    page.goto(f"{served.url}/compare?gallery=demo&images=1&s={token}")
+    page.get_by_label("Add image").fill("2")
+    page.get_by_role("button", name="Add").click()
+    expect(page.locator(".viewer")).to_have_count(2)
+    expect(page.get_by_role("link", name="Remove image 2")).to_have_attribute(
+        "href", f"/compare?gallery=demo&images=1&s={token}"
+    )
+    back = page.get_by_role("link", name="Back to the search")
+    expect(back).to_have_attribute("href", f"/?s={token}")
 
 
 def test_what_differs_is_marked_and_one_can_be_removed(served: Served, page: Page) -> None:

@@ -93,7 +93,7 @@ def test_a_map_is_drawn_in_the_colours_of_its_legend_and_searched_in(
 
     edges = np.sort(unit, axis=0)
     low = (float(edges[20:22, 0].mean()), float(edges[10:12, 1].mean()))
-    page.get_by_role("button", name="Rectangle").click()
+    expect(page.get_by_role("button", name="Rectangle")).to_have_attribute("aria-pressed", "true")
     page.mouse.move(*at(*low))
     page.mouse.down()
     page.mouse.move(*at(1.01, 0.5), steps=3)

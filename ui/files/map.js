@@ -2,7 +2,7 @@
 // packed (see `packed` in ui/map.py); places are from 0 to 1, y upwards. Areas are told in the same measure.
 const NEAR = 8, MARGIN = 12, TIP_MS = 120;
 const view = { scale: 1, x: 0, y: 0 };
-let mode = 'move', area = null, shown = '', current = null;
+let mode = 'rectangle', area = null, shown = '', current = null;
 
 function setUp() {
   const root = element.querySelector('.map');
