@@ -52,7 +52,7 @@ class Service:
         self.metrics = Metrics()
         self.ending = asyncio.Event()
         self.tabs = Tabs()
-        self.audit = AuditLog(settings.state)
+        self.audit = AuditLog(settings.state, settings.galleries.keys())
         self.galleries = Galleries(settings.galleries, settings.device, self.metrics.batch.observe)
         self.classifiers = Classifiers()
         self.guard = Guard(GUARD_WORKERS)

@@ -62,7 +62,7 @@ def test_looks_at_lists_and_refusals_are_recorded(ward: Served) -> None:
         assert client.get("/v1/uploads/none/preview").status_code == 410
     assert [(one.gallery, one.outcome) for one in told(ward, "contents")] == [
         ("demo", "done"),
-        ("none", "refused"),
+        (None, "refused"),  # a name that there is not is what somebody has sent
     ]
     assert [(one.who, one.outcome) for one in told(ward, "refused")] == [("rita", "refused")]
     assert [one.outcome for one in told(ward, "thumbnail")] == ["done", "failed"]

@@ -1,7 +1,7 @@
 """Where the service and the commands write down what was done."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -55,8 +55,13 @@ class _Waiting:
 class AuditLog:
     """The audit of a service's folder, for any number of threads and processes at once."""
 
-    def __init__(self, folder: Path) -> None:
-        """folder: the service's own, made if missing. Raises AuditUnavailable if nothing can be added."""
+    def __init__(self, folder: Path, galleries: Collection[str] | None = None) -> None:
+        """folder: the service's own, made if missing. galleries: those that there are; None: any.
+
+        Another name is what a client has made up, and stays out. Raises AuditUnavailable if nothing can be
+        added.
+        """
+        self._galleries = galleries
         self._file = LogFile(folder, lambda count: _dated(_mended(count)))
         self._turn = threading.Condition()
         self._queue: list[_Waiting] = []
@@ -86,6 +91,8 @@ class AuditLog:
 
         Its own error goes on. Raises AuditUnavailable in place of that error or of a result.
         """
+        if self._galleries is not None and gallery not in self._galleries:
+            gallery = None
         entry = Entry(self, caller, action, gallery)
         try:
             yield entry
