@@ -30,7 +30,7 @@ def search(service: Service, caller: Caller, name: str, asked: Asked) -> Found:
     Raises NotFound, Unavailable, TooLarge, Gone for an upload, and what `Searcher.search` raises.
     """
     with service.audit.watch(caller, "search", name) as entry:
-        entry.details["query"] = service.digest(asked.texts)
+        entry.details["query"] = service.digest_of(caller, asked)
         gallery = service.gallery(caller, name)
         query = query_of(service, caller, gallery, asked)
         result = gallery.search(query)
@@ -50,7 +50,8 @@ def facets(
 
     alternatives: whether a column's own filter is left out for that column, to tell what else there is.
     """
-    with service.audit.watch(caller, "facets", name):
+    with service.audit.watch(caller, "facets", name) as entry:
+        entry.details["query"] = service.digest_of(caller, asked)
         gallery = service.gallery(caller, name)
         counted, visible = gallery.view.facets, service.visible_columns(gallery)
         wanted = [one for one in columns or counted.columns() if one in visible]
