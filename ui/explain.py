@@ -94,7 +94,7 @@ def build(service: Service) -> None:
     running: dict[str, threading.Event] = {}
     gr.HTML("<h1>Explain</h1>", elem_classes="explain-title", apply_default_css=False)
     with gr.Row(elem_classes="asking", visible=False) as form:
-        gallery = gr.Dropdown(list(service.galleries), label="Gallery", visible=len(service.galleries) > 1)
+        gallery = gr.Dropdown([], label="Gallery", visible=False)
         text = gr.Textbox(
             label="Explain the best hits for",
             placeholder="Explain the best hits for, such as: left pleural effusion",
@@ -155,10 +155,16 @@ def build(service: Service) -> None:
             yield nothing, "", "", told_calmly(error, request, token), nothing, ""
 
     @handler
-    def ask(gallery: str, text: str, request: gr.Request) -> Iterator[Shown]:
+    def choose(request: gr.Request) -> dict[str, Any]:
+        names = caller_of(request).seen(service.galleries)
+        return gr.update(choices=names, value=next(iter(names), None), visible=len(names) > 1)
+
+    @handler
+    def ask(gallery: str | None, text: str, request: gr.Request) -> Iterator[Shown]:
         if not text.strip():
             raise InvalidQuery("the text is empty; say what the hits are to be explained for")
-        link = Link(gallery or next(iter(service.galleries)), Asked(text=text))
+        names = caller_of(request).seen(service.galleries)
+        link = Link(gallery or next(iter(names), ""), Asked(text=text))
         token = service.links.keep(caller_of(request).principal.owner, link)
         yield from told(link, token, None, request)
 
@@ -168,6 +174,7 @@ def build(service: Service) -> None:
             ended.set()
 
     calm: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    gr.on(None, choose, None, gallery, **calm)
     # As far as the page goes everybody's at once: they wait for each other in the service, which says so.
     gr.on(None, show, None, outputs, concurrency_limit=None, **calm)
     gr.on([go.click, text.submit], ask, [gallery, text], outputs, concurrency_limit=None, **calm)

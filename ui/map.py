@@ -63,7 +63,7 @@ def build(service: Service) -> None:
     chosen = gr.State(None)
     gr.HTML("<h1>Map</h1>", elem_classes="map-title", apply_default_css=False)
     with gr.Row(elem_classes="map-choice"):
-        gallery = gr.Dropdown(list(service.galleries), label="Gallery", visible=len(service.galleries) > 1)
+        gallery = gr.Dropdown([], label="Gallery", visible=False)
         colour = gr.Dropdown([], label="Coloured by", interactive=True)
         method = gr.Radio(METHODS, value="pca", label="Arranged by", visible=has_umap())
         count = gr.HTML(
@@ -104,7 +104,8 @@ def build(service: Service) -> None:
         asked = request.query_params.get("gallery", "")
         gallery = asked if asked in names else next(iter(names), asked)
         note = html("map_umap.html", is_admin=caller_of(request).principal.may("admin"))
-        return gr.update(choices=names, value=gallery), note, *show(gallery, None, "pca", request)
+        chosen = gr.update(choices=names, value=gallery, visible=len(names) > 1)
+        return chosen, note, *show(gallery, None, "pca", request)
 
     @handler
     def change(gallery: str, colour: str | None, method: str, request: gr.Request) -> tuple[Any, ...]:

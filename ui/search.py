@@ -53,11 +53,8 @@ def build(service: Service) -> None:
             _pictures(service, ()), js_on_load=script("problem.js", "pictures.js"), apply_default_css=False
         )
         with gr.Accordion("Options", open=False):
-            gallery = gr.Dropdown(
-                [(name, name) for name in service.galleries],
-                label="Gallery",
-                visible=len(service.galleries) > 1,
-            )
+            # What there is to choose depends on who opens the page.
+            gallery = gr.Dropdown([], label="Gallery", visible=False)
             parts = options.build()
     results = gr.HTML(
         html("waiting.html"), js_on_load=script("search.js"), apply_default_css=False, elem_id="results"
@@ -79,7 +76,12 @@ def build(service: Service) -> None:
         caller = caller_of(request)
         parameters: Mapping[str, str] = dict(request.query_params)
         try:
-            return draw(caller, _opened(service, caller, parameters))
+            values = draw(caller, _opened(service, caller, parameters))
+            if parameters.keys() & {"s", "like"}:
+                return values
+            # Nothing is asked yet, but for what was typed and added while the page was loaded.
+            own = {text, uploads, previews, *parts.components}
+            return [gr.skip() if part in own else value for part, value in zip(drawn, values, strict=True)]
         except Gone:
             return draw(caller, _start(service, caller), GONE)
 

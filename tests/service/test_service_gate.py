@@ -239,6 +239,14 @@ def test_a_user_sees_only_the_galleries_of_the_key(guarded: Served) -> None:
     assert hidden.json()["detail"] == missing.json()["detail"]
 
 
+def test_what_pages_are_made_of_names_no_gallery(guarded: Served) -> None:
+    with guarded.client(guarded.key("other ward", galleries=frozenset({"demo"}))) as client:
+        for path in ("/config", "/", "/explain", "/map", "/label", "/jobs", "/case", "/compare"):
+            page = client.get(path, headers={"accept": "text/html"})
+            assert page.status_code == 200
+            assert '"other"' not in page.text, path
+
+
 def test_hidden_columns_are_in_no_answer(guarded: Served) -> None:
     with guarded.client(guarded.key("reader")) as client:
         [hit] = client.post(SEARCH, json={"text": "effusion", "top_k": 1}).json()["hits"]
