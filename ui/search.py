@@ -80,7 +80,7 @@ def build(service: Service) -> None:
             if parameters.keys() & {"s", "like"}:
                 return values
             # Nothing is asked yet, but for what was typed and added while the page was loaded.
-            own = {text, uploads, previews, *parts.components}
+            own = {text, uploads, previews}
             return [gr.skip() if part in own else value for part, value in zip(drawn, values, strict=True)]
         except Gone:
             return draw(caller, _start(service, caller), GONE)
