@@ -1,6 +1,5 @@
 """Which galleries there are, and what they hold."""
 
-from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Depends, Query
@@ -12,15 +11,6 @@ from medsiglip_search.service.operations.searching import facets
 from medsiglip_search.service.routes.requests import Body, TheCaller, TheService, remember_sent
 
 router = APIRouter(prefix="/v1/galleries", tags=["galleries"], dependencies=[Depends(remember_sent)])
-
-
-class GalleryState(BaseModel):
-    """name: in addresses. ready: whether it can be asked. problem: why it cannot, or is at an old version."""
-
-    name: str
-    ready: bool
-    images: int | None
-    problem: str | None
 
 
 class FacetsRequest(Body):
@@ -42,9 +32,9 @@ class FacetJson(BaseModel):
 
 
 @router.get("")
-def list_galleries(service: TheService, caller: TheCaller) -> list[GalleryState]:
+def list_galleries(service: TheService, caller: TheCaller) -> list[holdings.GalleryState]:
     """List the galleries that the caller may use."""
-    return [GalleryState(**asdict(one)) for one in holdings.galleries(service, caller)]
+    return holdings.galleries(service, caller)
 
 
 @router.get("/{gallery}")

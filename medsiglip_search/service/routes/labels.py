@@ -64,17 +64,6 @@ class ReviewRequest(Body):
     answer: Answer | None
 
 
-class ReviewJson(BaseModel):
-    label_set: str
-    label_set_digest: str
-    label: str
-    image_id: int
-    decision: Decision
-    answer: Answer | None
-    who: str
-    when: str
-
-
 class DeletedJson(BaseModel):
     """images, rejected: gone from search at once; their bytes leave the disk with a later compact."""
 
@@ -109,14 +98,14 @@ def start_label_run(
 
 
 @router.post("/galleries/{gallery}/reviews", status_code=201)
-def add_review(gallery: str, asked: ReviewRequest, service: TheService, caller: TheCaller) -> ReviewJson:
+def add_review(gallery: str, asked: ReviewRequest, service: TheService, caller: TheCaller) -> Review:
     """Say whether a label of an image is right. Needs the role labeller; your last answer counts."""
-    return _review_json(reviewing.review(service, caller, gallery, **asked.model_dump()))
+    return reviewing.review(service, caller, gallery, **asked.model_dump())
 
 
 @router.get(
     "/galleries/{gallery}/reviews",
-    response_model=list[ReviewJson],
+    response_model=list[Review],
     responses={200: {"content": {"text/csv": {}}}},
 )
 def list_reviews(
@@ -131,7 +120,7 @@ def list_reviews(
 ) -> Any:
     """Return what people say of labels, the last answer of each. Needs the role labeller."""
     if format == "json":
-        return [_review_json(one) for one in reviewing.reviews(service, caller, gallery, label_set_digest)]
+        return reviewing.reviews(service, caller, gallery, label_set_digest)
     made = reviewing.truth_csv if format == "truth" else reviewing.reviews_csv
     return _download(made(service, caller, gallery, label_set_digest), f"{gallery}-{format}.csv")
 
@@ -155,10 +144,6 @@ def _label_set_json(label_set: LabelSet) -> LabelSetJson:
         notes=label_set.notes,
         digest=label_set.digest,
     )
-
-
-def _review_json(review: Review) -> ReviewJson:
-    return ReviewJson.model_validate(review, from_attributes=True)
 
 
 def _download(text: str, name: str) -> Response:
