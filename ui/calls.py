@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
+from gradio.events import Dependency
 
 from medsiglip_search.service.callers import Caller
+from medsiglip_search.service.gate import STATUS
 from medsiglip_search.service.problems import texts_in
 from ui.problems import told_problem
 
@@ -24,11 +26,27 @@ def caller_of(request: gr.Request) -> Caller:
     return request.request.scope["state"]["caller"]
 
 
-def handler(function: Callable[P, T]) -> Callable[P, T]:
-    """Return a function for an event: whatever it raises becomes a message to the person.
+def on(
+    trigger: Any, function: Callable[..., Any], inputs: Any = None, outputs: Any = None, **options: Any
+) -> Any:
+    """Let a function answer an event of the page; what it raises becomes a message to the person.
 
-    Gradio's own would tell them nothing of an error that it does not know.
+    trigger: as `gr.on` takes it, None for the page being loaded; or what this function has returned, to
+    follow that. options: of `gr.on`, too.
     """
+    # One request asks and is answered. Through Gradio's queue goes only what streams: its browser may miss an
+    # event that begins at the instant at which the stream of another one is closed, and wait for ever.
+    own = {
+        "queue": inspect.isgeneratorfunction(function),
+        "concurrency_limit": None,
+        "show_progress": "hidden",
+    }
+    begin = trigger.then if isinstance(trigger, Dependency) else functools.partial(gr.on, trigger)
+    return begin(_guarded(function), inputs, outputs, **{**own, **options}, api_visibility="private")
+
+
+def _guarded(function: Callable[P, T]) -> Callable[P, T]:
+    """Return a function that raises what people read; of other errors Gradio would tell them nothing."""
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)
@@ -54,11 +72,13 @@ def _told(error: Exception, arguments: tuple[object, ...]) -> gr.Error:
     """Return what is shown of an error; one that is not told in words is in the log, under a reference."""
     if isinstance(error, gr.Error):
         return error
-    [request_id] = [caller_of(one).request_id for one in arguments if isinstance(one, gr.Request)] or ["none"]
+    requests = [one.request for one in arguments if isinstance(one, gr.Request)]
+    states = [one.scope["state"] for one in requests if one is not None]
+    request_id = states[0]["request_id"] if states else "none"
     sent = texts_in([one for one in arguments if isinstance(one, str | list | dict)])
     problem = told_problem(error, request_id, sent)
     if problem.status == 500:
         log.error("failed", exc_info=error, extra={"fields": {"request_id": request_id}})
-    return gr.Error(
-        f"{problem.detail} (ref {request_id})", title=problem.title, duration=None, print_exception=False
-    )
+    for state in states:
+        state[STATUS] = problem.status
+    return gr.Error(f"{problem.title}. {problem.detail} (ref {request_id})", print_exception=False)

@@ -10,7 +10,7 @@ from medsiglip_search.labels.shipped import shipped_names
 from medsiglip_search.service.callers import Caller
 from medsiglip_search.service.core import Service
 from medsiglip_search.service.operations import image_labels, pictures
-from ui.calls import caller_of, handler
+from ui.calls import caller_of, on
 from ui.frame import header
 from ui.templates import html, script
 from ui.viewer import (
@@ -49,7 +49,6 @@ def build(service: Service) -> None:
             )
             bars = gr.HTML(apply_default_css=False)
 
-    @handler
     def show(request: gr.Request) -> tuple[Any, ...]:
         caller = caller_of(request)
         token = request.query_params.get("s", "")
@@ -66,7 +65,6 @@ def build(service: Service) -> None:
             gr.update(visible=True),
         )
 
-    @handler
     def score(chosen: str | None, request: gr.Request) -> str:
         if not chosen:
             return ""
@@ -75,10 +73,8 @@ def build(service: Service) -> None:
         told = image_labels.labels_of(service, caller, gallery, _image_id(request), chosen)
         return html("label_bars.html", told=told, most=MOST_BARS)
 
-    gr.on(
-        None, show, None, [head, picture, facts, label_set], show_progress="hidden", api_visibility="private"
-    )
-    label_set.input(score, label_set, bars, show_progress="hidden", api_visibility="private")
+    on(None, show, None, [head, picture, facts, label_set])
+    on(label_set.input, score, label_set, bars)
 
 
 def _image_id(request: gr.Request) -> int:

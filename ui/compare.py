@@ -9,7 +9,7 @@ import gradio as gr
 from medsiglip_search.errors import InvalidQuery
 from medsiglip_search.service.core import Service
 from medsiglip_search.service.operations import pictures
-from ui.calls import caller_of, handler
+from ui.calls import caller_of, on
 from ui.frame import header
 from ui.templates import html, script
 from ui.viewer import (
@@ -48,7 +48,6 @@ def build(service: Service) -> None:
     pictures_shown = gr.HTML(js_on_load=script("problem.js", "viewer.js"), apply_default_css=False)
     table = gr.HTML(apply_default_css=False)
 
-    @handler
     def show(request: gr.Request) -> tuple[str, str, str]:
         caller = caller_of(request)
         token = request.query_params.get("s", "")
@@ -62,7 +61,7 @@ def build(service: Service) -> None:
             return told_calmly(error, request, token), "", ""
         return _head(gallery, shown, others, token), viewers(gallery, shown), _table(shown)
 
-    gr.on(None, show, None, [head, pictures_shown, table], show_progress="hidden", api_visibility="private")
+    on(None, show, None, [head, pictures_shown, table])
 
 
 def rows_of(shown: Sequence[Viewed]) -> list[Row]:

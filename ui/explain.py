@@ -14,7 +14,7 @@ from medsiglip_search.service.asking import Asked, Link
 from medsiglip_search.service.core import Service
 from medsiglip_search.service.operations import explaining
 from medsiglip_search.service.operations.explaining import Explainable
-from ui.calls import caller_of, handler
+from ui.calls import caller_of, on
 from ui.frame import header
 from ui.problems import told_problem
 from ui.templates import html, script
@@ -28,7 +28,7 @@ EVERY_S = 0.2
 """How often the page shows what was said since."""
 
 Shown = tuple[Any, ...]
-"""What an event gives to: the form, the hits, how it stands, the account, Stop and the text to copy."""
+"""What an event gives to: the hits, how it stands, the account, Stop and the text to copy."""
 
 
 @dataclass(slots=True)
@@ -115,7 +115,7 @@ def build(service: Service) -> None:
             hits = gr.HTML(apply_default_css=False)
         with gr.Column(scale=3, min_width=420):
             account = gr.HTML(js_on_load=script("explain.js"), apply_default_css=False)
-    outputs = [form, hits, state, account, stop, as_text]
+    outputs = [hits, state, account, stop, as_text]
 
     def told(link: Link, token: str, image_id: int | None, request: gr.Request) -> Iterator[Shown]:
         caller = caller_of(request)
@@ -136,13 +136,12 @@ def build(service: Service) -> None:
             ended.set()
             running.pop(request.session_hash or "", None)
 
-    @handler
     def show(request: gr.Request) -> Iterator[Shown]:
         token, hit = request.query_params.get("s", ""), request.query_params.get("hit", "")
         like = request.query_params.get("like", "")
         nothing = gr.update(visible=False)
         if not token and not like:
-            yield gr.update(visible=True), "", "", "", nothing, ""
+            yield "", "", "", nothing, ""
             return
         try:
             owner = caller_of(request).principal.owner
@@ -152,14 +151,15 @@ def build(service: Service) -> None:
             link = service.links.get(owner, token)
             yield from told(link, token, image_ids(hit)[0] if hit else None, request)
         except Exception as error:
-            yield nothing, "", "", told_calmly(error, request, token), nothing, ""
+            yield "", "", told_calmly(error, request, token), nothing, ""
 
-    @handler
-    def choose(request: gr.Request) -> dict[str, Any]:
+    def offer(request: gr.Request) -> tuple[Any, Any]:
+        """Show the form where the address asks nothing."""
         names = caller_of(request).seen(service.galleries)
-        return gr.update(choices=names, value=next(iter(names), None), visible=len(names) > 1)
+        is_asked = any(request.query_params.get(name) for name in ("s", "like"))
+        chosen = gr.update(choices=names, value=next(iter(names), None), visible=len(names) > 1)
+        return gr.update(visible=not is_asked), chosen
 
-    @handler
     def ask(gallery: str | None, text: str, request: gr.Request) -> Iterator[Shown]:
         if not text.strip():
             raise InvalidQuery("the text is empty; say what the hits are to be explained for")
@@ -168,17 +168,14 @@ def build(service: Service) -> None:
         token = service.links.keep(caller_of(request).principal.owner, link)
         yield from told(link, token, None, request)
 
-    @handler
     def end(request: gr.Request) -> None:
         if (ended := running.get(request.session_hash or "")) is not None:
             ended.set()
 
-    calm: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    gr.on(None, choose, None, gallery, **calm)
-    # As far as the page goes everybody's at once: they wait for each other in the service, which says so.
-    gr.on(None, show, None, outputs, concurrency_limit=None, **calm)
-    gr.on([go.click, text.submit], ask, [gallery, text], outputs, concurrency_limit=None, **calm)
-    stop.click(end, None, None, concurrency_limit=None, **calm)
+    # One after the other: see `on` of what streams.
+    on(on(None, show, None, outputs), offer, None, [form, gallery])
+    on([go.click, text.submit], ask, [gallery, text], outputs)
+    on(stop.click, end)
 
 
 def _asked(asked: Asked, image_id: int | None) -> Asked:
@@ -222,7 +219,6 @@ def _shown(now: Account, hits: str, reference: str) -> Shown:
     if problem is not None and problem.status == 500 and now.error is not None:
         raise now.error
     return (
-        gr.update(),
         hits if not now.texts and not is_over else gr.skip(),
         html("explain_state.html", words=now.state, is_over=is_over),
         html(

@@ -4,7 +4,7 @@ import gradio as gr
 from gradio.context import Context
 
 from medsiglip_search.service.core import Service
-from ui.calls import caller_of, handler
+from ui.calls import caller_of, on
 from ui.templates import html
 
 PAGES = (("Search", "/"), ("Map", "/map"), ("Label", "/label"), ("Jobs", "/jobs"))
@@ -18,12 +18,11 @@ def header(service: Service) -> None:
     here = "/" + blocks.current_page
     bar = gr.HTML(_bar(service, here, {here}, None), apply_default_css=False)
 
-    @handler
     def show(request: gr.Request) -> str:
         there = {"/" + path for path, *_ in blocks.pages}
         return _bar(service, here, there, request)
 
-    gr.on(None, show, None, bar, show_progress="hidden", api_visibility="private")
+    on(None, show, None, bar)
 
 
 def _bar(service: Service, here: str, there: set[str], request: gr.Request | None) -> str:

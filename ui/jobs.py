@@ -1,6 +1,6 @@
 """The page of jobs: what runs and what has run, index and evaluation runs begun, and what was rejected."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from medsiglip_search.service.jobs import Job
 from medsiglip_search.service.jobs.index_job import IndexRequest
 from medsiglip_search.service.operations import holdings, working
 from ui import frame, job_words
-from ui.calls import caller_of, handler
+from ui.calls import caller_of, on
 from ui.templates import html, script
 
 JOBS_OF_PAGE = 20
@@ -118,9 +118,6 @@ def build(service: Service) -> None:
         step = REJECTED_OF_PAGE if event._data["value"]["do"] == "next" else -REJECTED_OF_PAGE
         start = max(0, start + step)
         return [start, *_rejected(service, caller_of(request), gallery, reason, start)]
-
-    def on(trigger: Any, function: Callable[..., Any], inputs: Any, outputs: Any) -> None:
-        gr.on(trigger, handler(function), inputs, outputs, api_visibility="private", show_progress="hidden")
 
     shown = [start_of_rejected, reason, rejected]
     on(

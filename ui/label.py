@@ -1,7 +1,7 @@
 """The page to label: a label set changed in place, run over images, its results, and a review."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -16,7 +16,7 @@ from medsiglip_search.service.jobs import Job
 from medsiglip_search.service.operations import labelling, searching, working
 from medsiglip_search.service.operations.labelling import LabelRun
 from ui import frame, job_words, reviewing
-from ui.calls import caller_of, handler
+from ui.calls import caller_of, on
 from ui.label_sets import named_text, state_of, table_of, yaml_of_table
 from ui.templates import html, script
 
@@ -126,17 +126,6 @@ def build(service: Service) -> None:
             return [gr.skip(), gr.skip()]
         later = reviewing.answered(service, caller_of(request), queue, str(event._data["value"]["do"]))
         return [later, reviewing.shown(later)]
-
-    def on(trigger: Any, function: Callable[..., Any], inputs: Any, outputs: Any, **options: Any) -> None:
-        gr.on(
-            trigger,
-            handler(function),
-            inputs,
-            outputs,
-            api_visibility="private",
-            show_progress="hidden",
-            **options,
-        )
 
     on(None, opened, None, [refused, controls, gallery, facets, fitting, *drawn])
     on(name.input, choose_set, name, [yaml, table, state])

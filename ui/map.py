@@ -14,7 +14,7 @@ from medsiglip_search.service.core import Service
 from medsiglip_search.service.mapping import Area, Method, has_umap
 from medsiglip_search.service.operations import mapping
 from medsiglip_search.service.operations.mapping import Mapped
-from ui.calls import caller_of, handler
+from ui.calls import caller_of, on
 from ui.frame import header
 from ui.templates import html, script
 from ui.wording import title, told
@@ -98,7 +98,6 @@ def build(service: Service) -> None:
             gr.update(visible=False),
         )
 
-    @handler
     def begin(request: gr.Request) -> tuple[Any, ...]:
         names = caller_of(request).seen(service.galleries)
         asked = request.query_params.get("gallery", "")
@@ -107,11 +106,9 @@ def build(service: Service) -> None:
         chosen = gr.update(choices=names, value=gallery, visible=len(names) > 1)
         return chosen, note, *show(gallery, None, "pca", request)
 
-    @handler
     def change(gallery: str, colour: str | None, method: str, request: gr.Request) -> tuple[Any, ...]:
         return show(gallery, colour, method, request)
 
-    @handler
     def look_again(gallery: str, colour: str | None, method: str, request: gr.Request) -> tuple[Any, ...]:
         shown = mapping.mapped(service, caller_of(request), gallery, colour, cast(Method, method))
         if not shown.progress:
@@ -131,7 +128,6 @@ def build(service: Service) -> None:
             gr.update(value=words, visible=can_search),
         )
 
-    @handler
     def select(
         gallery: str, colour: str | None, method: str, event: gr.EventData, request: gr.Request
     ) -> tuple[Any, ...]:
@@ -142,7 +138,6 @@ def build(service: Service) -> None:
         without = tuple(int(code) for code in value["without"])
         return chosen_now(Chosen(gallery, cast(Method, method), colour, points, without), request)
 
-    @handler
     def between(
         gallery: str,
         colour: str | None,
@@ -156,22 +151,20 @@ def build(service: Service) -> None:
         corners = ((x0 or 0) / 100, (y0 or 0) / 100), ((x1 or 0) / 100, (y1 or 0) / 100)
         return chosen_now(Chosen(gallery, cast(Method, method), colour, corners), request)
 
-    @handler
     def search(now: Chosen | None, request: gr.Request) -> str:
         if now is None:
             return ""
         caller = caller_of(request)
         return "/?s=" + mapping.search_in(service, caller, now.gallery, now.image_ids(service, caller))
 
-    calm: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     of_map = [gallery, colour, method]
     shown = [colour, progress, drawing, later, chosen, count, go]
-    gr.on(None, begin, None, [gallery, without_umap, *shown], **calm)
-    gr.on([gallery.input, colour.input, method.input], change, of_map, shown, **calm)
-    later.tick(look_again, of_map, shown, **calm)
-    drawing.select(select, of_map, [chosen, count, go], **calm)
-    choose.click(between, [*of_map, *edges], [chosen, count, go], **calm)
-    go.click(search, chosen, place, **calm).success(
+    on(None, begin, None, [gallery, without_umap, *shown])
+    on([gallery.input, colour.input, method.input], change, of_map, shown)
+    on(later.tick, look_again, of_map, shown)
+    on(drawing.select, select, of_map, [chosen, count, go])
+    on(choose.click, between, [*of_map, *edges], [chosen, count, go])
+    on(go.click, search, chosen, place).success(
         None, place, None, js="(place) => { if (place) location.assign(place); }", api_visibility="private"
     )
 

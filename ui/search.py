@@ -1,6 +1,6 @@
 """The first page: look for images, refine, and go on from a hit."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from medsiglip_search.service.asking import Asked, AskedImage, Link, Step, Uploa
 from medsiglip_search.service.callers import Caller
 from medsiglip_search.service.core import Service
 from ui import frame, options
-from ui.calls import caller_of, handler
+from ui.calls import caller_of, on
 from ui.refining import refined
 from ui.showing import Tab, asks, shown
 from ui.templates import html, script
@@ -115,23 +115,13 @@ def build(service: Service) -> None:
         tokens = _changed(uploads, event._data["value"])
         return tokens, _pictures(service, _uploaded(service, caller_of(request), tokens))
 
-    def on(trigger: Any, function: Callable[..., Any], inputs: Any, outputs: Any = drawn) -> None:
-        gr.on(
-            trigger,
-            handler(function),
-            inputs,
-            outputs,
-            api_visibility="private",
-            show_progress="minimal",
-            show_progress_on=results,
-        )
-
+    busy = {"show_progress": "minimal", "show_progress_on": results}
     asking = [tab, text, uploads, *parts.components]
-    on(None, opened, None)
-    on([text.submit, go.click], ask, asking)
-    on(results.select, act, tab)
-    on(gallery.input, change_gallery, gallery)
-    on(previews.select, change_pictures, uploads, [uploads, previews])
+    on(None, opened, None, drawn, **busy)
+    on([text.submit, go.click], ask, asking, drawn, **busy)
+    on(results.select, act, tab, drawn, **busy)
+    on(gallery.input, change_gallery, gallery, drawn, **busy)
+    on(previews.select, change_pictures, uploads, [uploads, previews], **busy)
 
 
 def _start(service: Service, caller: Caller, gallery: str | None = None) -> Tab:

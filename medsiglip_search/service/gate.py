@@ -14,7 +14,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from medsiglip_search.errors import InvalidQuery, MedSiglipSearchError, NotFound, Unauthenticated
+from medsiglip_search.errors import (
+    Gone,
+    InvalidQuery,
+    MedSiglipSearchError,
+    NotFound,
+    Unauthenticated,
+)
 from medsiglip_search.service import login_page, problems
 from medsiglip_search.service.admission import require_admission
 from medsiglip_search.service.audit import Event
@@ -28,6 +34,7 @@ from medsiglip_search.service.paths import (
     HEARTBEAT,
     JOIN,
     LISTEN,
+    RUN,
     is_endless,
     is_files,
     is_open,
@@ -37,6 +44,9 @@ from medsiglip_search.service.paths import (
 
 SESSION_COOKIE = "medsiglip_session"
 HTML = "text/html; charset=utf-8"
+STATUS = "status"
+"""In the state of a request: the status of its answer, where its library has one for whatever went wrong."""
+
 QUIET = frozenset({"files", "/healthz", "/readyz"})
 """Routes that are asked for all the time and tell nothing; they are counted, and not in the log."""
 
@@ -134,7 +144,7 @@ class _Passage:
             tab = path.removeprefix(HEARTBEAT)
         elif path == LISTEN:
             tab = self._incoming.query.get("session_hash", [None])[-1]
-        elif path in (JOIN, CANCEL) and self._incoming.method == "POST":
+        elif path in (RUN, JOIN, CANCEL) and self._incoming.method == "POST":
             try:
                 tab = json.loads(await self._body.whole()).get("session_hash")
             except (ValueError, AttributeError, RecursionError):
@@ -194,11 +204,15 @@ class _Passage:
     async def _send_on(self, message: Message) -> None:
         """Send on, with the headers that keep an answer where it belongs."""
         if message["type"] == "http.response.start":
+            own_status = self._scope["state"].get(STATUS)
+            if self._incoming.path == RUN and own_status is None and message["status"] == 500:
+                # The pages' library knows no such value, and would repeat it.
+                self._body.refusal = Gone("the page is older than the service; load it again")
             if self._body.refusal is not None:
                 await self._answer(self._body.refusal)
                 return
             headers = MutableHeaders(scope=message)
-            self._status = message["status"]
+            self._status = message["status"] = own_status or message["status"]
             headers.update(self._own_headers())
             is_html = headers.get("content-type", "").startswith("text/html")
             if is_html and is_page(self._incoming.path, self._pages):
@@ -225,7 +239,9 @@ class _Passage:
     async def _answer(self, error: Exception) -> None:
         """Answer with a problem, or, to a person who is not signed in, with the page to do so."""
         problem = problems.problem_of(error, self._incoming.texts, places=self._service.places)
-        body, media_type = problem.body(self._id), problems.MEDIA_TYPE
+        # A page shows what its library calls the error, and nothing else of an answer.
+        for_page = {"error": problem.words(self._id)} if self._incoming.path == RUN else {}
+        body, media_type = problem.body(self._id, **for_page), problems.MEDIA_TYPE
         if isinstance(error, Unauthenticated) and self._wants_page():
             place = login_page.place_here(self._incoming.place)
             body, media_type = login_page.page(self._service.access, next_place=place), HTML

@@ -1,14 +1,23 @@
 """The service's log: JSON lines that tell what happened, and nothing that was asked, found or read."""
 
+import io
 import json
 import logging
 import sys
+import threading
+import time
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
 OWN = "medsiglip_search"
+PRINTED_S = 60.0
+"""How often it is told that something was printed at a place."""
+
 _PACKAGES = Path(__file__).parents[2]
+_PRINTING = frozenset({__name__, "contextlib", "threading", "traceback", "warnings"})
+
+log = logging.getLogger(__name__)
 
 
 class JsonLines(logging.Formatter):
@@ -35,8 +44,28 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
+class Printed(io.TextIOBase):
+    """Takes what libraries print, which can be what a user sent: the log tells where, and not what."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_globals.get("__name__") in _PRINTING:
+            frame = frame.f_back
+        place, now = f"{frame.f_globals.get('__name__')}:{frame.f_lineno}", time.monotonic()
+        if text.strip() and self._told.get(place, -PRINTED_S) <= now - PRINTED_S:
+            self._told[place] = now
+            log.warning("printed", extra={"fields": {"place": place}})
+        return len(text)
+
+
 def log_to_stderr(level: int = logging.INFO) -> None:
-    """Let all loggers of this process write JSON lines to stderr."""
+    """Let this process write JSON lines alone to stderr: of all loggers, and of what libraries print."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
@@ -47,6 +76,13 @@ def log_to_stderr(level: int = logging.INFO) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+    sys.stderr = Printed()
+    threading.excepthook = _failed
+
+
+def _failed(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_value is not None:
+        log.error("failed", exc_info=failure.exc_value)
 
 
 def _place(frame: traceback.FrameSummary) -> str:

@@ -11,11 +11,12 @@ OWN = frozenset({"/logout", "/metrics", "/v1", "/openapi.json"})
 FILES = ("/assets/", "/static/", "/theme.css", "/favicon.ico", "/pages/")
 """What pages are made of; how often these are asked for says nothing of a user."""
 
-JOIN, CANCEL = "/gradio_api/queue/join", "/gradio_api/cancel"
+RUN, JOIN, CANCEL = "/gradio_api/run/predict", "/gradio_api/queue/join", "/gradio_api/cancel"
 LISTEN, HEARTBEAT = "/gradio_api/queue/data", "/gradio_api/heartbeat/"
 
 PAGE_CALLS = (
     "/config",
+    RUN,
     JOIN,
     CANCEL,
     LISTEN,

@@ -41,9 +41,14 @@ class Problem:
             "request_id": request_id,
         }
 
-    def body(self, request_id: str) -> bytes:
-        """Return the document as JSON."""
-        return json.dumps(self.document(request_id)).encode()
+    def body(self, request_id: str, **more: str) -> bytes:
+        """Return the document as JSON, with more members."""
+        return json.dumps({**self.document(request_id), **more}).encode()
+
+    def words(self, request_id: str) -> str:
+        """Return it as a person reads it in a line."""
+        end = "" if self.detail.endswith((".", "!", "?")) else "."
+        return f"{self.title}. {self.detail[:1].upper()}{self.detail[1:]}{end} (ref {request_id})"
 
 
 _KINDS: tuple[tuple[type[BaseException], int, str, str], ...] = (

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 from serving import Served, serving
+from viewing import options
 
 from medsiglip_search.cli import main
 from medsiglip_search.service.access.authenticating import AccessSettings
@@ -254,7 +255,7 @@ def test_filters_alone_browse_and_chosen_images_are_one_chip(served: Served, pag
 def test_one_hit_for_each_patient_and_pages_that_follow_each_other(served: Served, page: Page) -> None:
     opened(page, served)
     search(page, QUERY)
-    page.get_by_role("button", name="Options").click()
+    options(page)
     before = page.url
     page.get_by_role("combobox", name="One hit for each").click()
     page.get_by_role("option", name="patient").click()

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 from serving import Served, serving
+from viewing import options
 
 from medsiglip_search.cli import main
 
@@ -74,7 +75,7 @@ def test_a_search_leads_to_cases_and_explanations(sparse: Served, page: Page, na
 def test_filters_alone_show_images(sparse: Served, page: Page, name: str) -> None:
     page.goto(f"{sparse.url}/?gallery={name}")
     expect(page.locator(".summary")).not_to_have_text("Loading …")
-    page.get_by_role("button", name="Options").click()
+    options(page)
     condition = page.get_by_label("SQL condition")
     condition.fill("image_id >= 0")
     condition.press("Enter")

@@ -10,7 +10,7 @@ from serving import Served
 from medsiglip_search.errors import NotFound
 from medsiglip_search.service.tabs import Tabs
 
-JOIN, LISTEN = "/gradio_api/queue/join", "/gradio_api/queue/data"
+RUN, JOIN, LISTEN = "/gradio_api/run/predict", "/gradio_api/queue/join", "/gradio_api/queue/data"
 
 
 def test_a_tab_is_its_first_users_alone() -> None:
@@ -56,12 +56,14 @@ def test_nobody_listens_to_calls_into_or_ends_another_users_tab(guarded: Served)
             second.get(LISTEN, params={"session_hash": "tabofthefirst"}),
             second.get(LISTEN, params=[("session_hash", "own"), ("session_hash", "tabofthefirst")]),
             second.post(JOIN, json=call),
+            second.post(RUN, json=call),
             second.post(
                 "/gradio_api/cancel",
                 json={"session_hash": "tabofthefirst", "fn_index": call["fn_index"], "event_id": event},
             ),
             second.get("/gradio_api/heartbeat/tabofthefirst"),
         ]
+        assert first.post(RUN, json=call).status_code == 200
         heard = []
         with first.stream("GET", LISTEN, params={"session_hash": "tabofthefirst"}) as stream:
             for line in stream.iter_lines():
@@ -69,19 +71,58 @@ def test_nobody_listens_to_calls_into_or_ends_another_users_tab(guarded: Served)
                     heard.append(json.loads(line.removeprefix("data: "))["msg"])
                     if heard[-1] == "process_completed":
                         break
-    assert [answer.status_code for answer in refused] == [404] * 5
+    assert [answer.status_code for answer in refused] == [404] * 6
     assert heard[-1] == "process_completed"
 
 
+@pytest.mark.parametrize("path", [RUN, JOIN])
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"no JSON", b'{"session_hash": 7}', b'{"session_hash": ""}'])
-def test_a_call_that_names_no_tab_is_refused(served: Served, body: bytes) -> None:
+def test_a_call_that_names_no_tab_is_refused(served: Served, path: str, body: bytes) -> None:
     with served.client() as client:
-        answer = client.post(JOIN, content=body, headers={"content-type": "application/json"})
+        answer = client.post(path, content=body, headers={"content-type": "application/json"})
         assert client.get(LISTEN).status_code == 422
     assert answer.status_code == 422
 
 
-def test_a_call_is_no_larger_than_a_page_needs(served: Served) -> None:
+@pytest.mark.parametrize("path", [RUN, JOIN])
+def test_a_call_is_no_larger_than_a_page_needs(served: Served, path: str) -> None:
     with served.client() as client:
-        answer = client.post(JOIN, json={"session_hash": "large", "data": ["x" * (5 << 20)]})
+        answer = client.post(path, json={"session_hash": "large", "data": ["x" * (5 << 20)]})
     assert answer.status_code == 413
+
+
+def test_only_what_streams_is_listened_for(served: Served) -> None:
+    """An answer that is listened for may be missed: a browser stops to listen while the next call begins."""
+    with served.client() as client:
+        events = [one for one in client.get("/config").json()["dependencies"] if one["backend_fn"]]
+    assert len(events) > 30
+    assert [one["queue"] for one in events] == [one["types"]["generator"] for one in events]
+    assert 0 < sum(one["queue"] for one in events) < 3
+
+
+def test_a_call_that_cannot_be_answered_has_the_status_of_its_problem(served: Served) -> None:
+    with served.client() as client:
+        events = client.get("/config").json()["dependencies"]
+        [turn] = [one["id"] for one in events if one["api_name"] == "act"]
+        call = {"fn_index": turn, "data": [None], "event_data": {"value": {"do": "next"}}}
+        answer = client.post(RUN, json={**call, "session_hash": "told"})
+    assert answer.status_code == 422
+    told = f"There is no next page; search again. (ref {answer.headers['x-request-id']})"
+    assert answer.json()["error"] == f"Cannot be answered as it stands. {told}"
+
+
+def test_a_page_is_told_in_words_and_without_what_it_sent(served: Served, guarded: Served) -> None:
+    with served.client() as client:
+        events = client.get("/config").json()["dependencies"]
+        [change] = [one["id"] for one in events if one["api_name"] == "change_gallery"]
+        call = {"fn_index": change, "data": ["nowhere"], "session_hash": "older"}
+        older = client.post(RUN, json=call)
+    with guarded.client() as client:
+        out = client.post(RUN, json=call)
+    assert (older.status_code, out.status_code) == (410, 401)
+    reference = f"(ref {older.headers['x-request-id']})"
+    assert older.json()["error"] == (
+        f"No longer there. The page is older than the service; load it again. {reference}"
+    )
+    assert "nowhere" not in older.text
+    assert out.json()["error"].startswith("Sign in first. ")

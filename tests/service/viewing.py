@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Page, expect
 from serving import Served
 
 # The first picture of a service waits for a process that decodes it.
@@ -37,6 +37,13 @@ def own_window(served: Served, image_id: int) -> str:
         window = client.get(f"/v1/galleries/demo/images/{image_id}/values").json()["values"]["window"]
     low, high = window["low"], window["high"]
     return f"{(low + high) / 2:g}%2C{high - low:g}"
+
+
+def options(page: Page) -> None:
+    """Open the options of the page Search; what is in them is set once more just after they are drawn."""
+    page.get_by_role("button", name="Options").click()
+    expect(page.get_by_label("SQL condition")).to_be_visible()
+    page.wait_for_timeout(500)
 
 
 def wait_for(viewer: Locator, address: str) -> None:
