@@ -137,6 +137,7 @@ def drawn(port: int) -> Iterator[Figure]:
 def _draw(page: Any, port: int, text: str) -> float:
     page.goto(f"http://127.0.0.1:{port}/")
     page.get_by_role("button", name="Options").click()
+    page.wait_for_timeout(500)  # what is in them is set once more just after they are drawn
     page.get_by_label("Hits on a page").click()
     page.get_by_role("option", name=str(HITS)).click()
     box = page.get_by_label("Look for")

@@ -1,7 +1,6 @@
 """A real service on a free port of this machine, for tests that ask it over HTTP or look at its pages."""
 
 import contextlib
-import socket
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from medsiglip_search.service.access.keys import KeyStore
 from medsiglip_search.service.app import create_app
 from medsiglip_search.service.callers import Role
 from medsiglip_search.service.core import Service
+from medsiglip_search.service.listening import listening
 from medsiglip_search.service.running import Server, build
 from medsiglip_search.service.settings import ServiceSettings
 from ui.app import mount_pages
@@ -58,9 +58,7 @@ def serving(
     galleries: Mapping[str, Path], state: Path, access: AccessSettings = OPEN, **settings: Any
 ) -> Iterator[Served]:
     """Serve galleries in a thread until the block ends; they are loaded when it begins."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(128)
+    with listening("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         service = build(
             ServiceSettings(galleries=galleries, state=state, port=port, **settings), access, ArchiveFiles()

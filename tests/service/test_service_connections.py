@@ -13,6 +13,7 @@ from serving import Served, serving
 from starlette.types import Receive, Scope, Send
 
 from medsiglip_search.service.connections import MOST_CONNECTIONS, TimedProtocol
+from medsiglip_search.service.listening import listening
 from medsiglip_search.service.running import server_config
 from medsiglip_search.service.settings import ServiceLimits
 
@@ -86,3 +87,10 @@ def test_a_body_must_come_whole_in_time_however_steadily_it_comes(demo_gallery: 
 def test_the_service_is_served_so(served: Served) -> None:
     config = server_config(served.app)
     assert (config.http, config.limit_concurrency) == (TimedProtocol, MOST_CONNECTIONS)
+
+
+def test_no_piece_of_an_answer_waits_for_the_other_end_to_confirm_the_one_before() -> None:
+    with listening("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
