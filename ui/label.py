@@ -19,6 +19,7 @@ from ui import frame, job_words, reviewing
 from ui.calls import caller_of, on
 from ui.label_sets import named_text, state_of, table_of, yaml_of_table
 from ui.templates import html, script
+from ui.wording import title
 
 FIRST_SET = "chexpert-13"
 GROUPS = (("each image", ""), ("each series", "series"), ("each study", "study"), ("each patient", "patient"))
@@ -192,7 +193,7 @@ def _facet(facet: Facet) -> dict[str, Any]:
         }
         for value, images in facet.values
     ]
-    return {"column": facet.column, "values": values}
+    return {"column": facet.column, "words": title(facet.column), "values": values}
 
 
 def _count(service: Service, caller: Caller, run: LabelRun, gallery: str) -> str:
