@@ -2,7 +2,10 @@
 
 from collections.abc import Collection
 
-OPEN = frozenset({"/healthz", "/readyz", "/login", "/login/oidc", "/login/oidc/callback"})
+BACK = "/gradio_api/app_id"
+"""A number, new at each start: what a page that lost the service asks for, to load itself when it is back."""
+
+OPEN = frozenset({"/healthz", "/readyz", "/login", "/login/oidc", "/login/oidc/callback", BACK})
 """What answers without credentials: whether the service is alive, and the ways to sign in."""
 
 OWN = frozenset({"/logout", "/metrics", "/v1", "/openapi.json"})

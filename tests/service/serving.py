@@ -55,10 +55,17 @@ class Served:
 
 @contextlib.contextmanager
 def serving(
-    galleries: Mapping[str, Path], state: Path, access: AccessSettings = OPEN, **settings: Any
+    galleries: Mapping[str, Path],
+    state: Path,
+    access: AccessSettings = OPEN,
+    port: int = 0,
+    **settings: Any,
 ) -> Iterator[Served]:
-    """Serve galleries in a thread until the block ends; they are loaded when it begins."""
-    with listening("127.0.0.1", 0) as listener:
+    """Serve galleries in a thread until the block ends; they are loaded when it begins.
+
+    port: 0 for a free one.
+    """
+    with listening("127.0.0.1", port) as listener:
         port = listener.getsockname()[1]
         service = build(
             ServiceSettings(galleries=galleries, state=state, port=port, **settings), access, ArchiveFiles()

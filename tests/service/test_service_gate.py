@@ -21,6 +21,7 @@ NEEDS_NO_CREDENTIALS = {
     "/login": 200,
     "/login/oidc": 401,  # no provider is set: it says so
     "/login/oidc/callback": 401,
+    "/gradio_api/app_id": 200,
 }
 """What answers somebody who has shown nothing, and how; all else is 401."""
 
