@@ -121,14 +121,6 @@ def test_the_ids_of_deleted_images_are_never_used_again(tmp_path):
         assert writer.commit([instance("new")], [b""], unit([[1, 0]]), []).tolist() == [12]
 
 
-def test_a_condition_is_looked_at_once(tmp_path):
-    gallery = several_commits(tmp_path / "g", count=1, rows=300)
-    with gallery.writer() as writer:
-        deletion = writer.delete("random() < 0.5 AND modality IS NOT NULL")
-    assert 0 < deletion.images < 300
-    assert len(gallery) == len(Gallery.open(gallery.path)) == 300 - deletion.images
-
-
 def test_the_rejections_of_files_whose_last_image_goes_go_too(tmp_path):
     gallery = several_commits(tmp_path / "g", count=1, rows=1)
     with gallery.writer() as writer:

@@ -72,11 +72,6 @@ def test_keys_name_each_image(gallery):
     ]
 
 
-def test_a_filter_that_chooses_anew_each_time_is_refused(gallery):
-    with pytest.raises(InvalidQuery, match=r"random\(\) < 0.5 chooses other images each time"):
-        list(labelled_blocks(gallery, random_labeller(), where="random() < 0.5"))
-
-
 @given(sizes=st.lists(st.integers(0, 9), max_size=12), rows=st.integers(1, 7))
 def test_blocks_are_of_one_size_and_keep_all_rows(sizes, rows):
     ends = np.cumsum([0, *sizes])

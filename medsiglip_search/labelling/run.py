@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from medsiglip_search.errors import InvalidQuery
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.labels.labeller import Labelled, Labeller
 
@@ -50,21 +49,9 @@ def labelled_blocks(
 
     where: a condition as in `Gallery.select`. columns: what the keys hold, image_id first. start: how many of
     the images to pass over; where that is whole blocks, all others are as in a run from the first.
-    Raises InvalidQuery, also for a condition that does not choose the same images twice, such as random().
+    Raises InvalidQuery.
     """
-    expected = gallery.select(where)[start:]
-    rows = gallery.row_batches([*columns, "embedding"], where, start)
-    done = 0
-    for block in _in_pool(labeller, in_blocks(rows)):
-        here = expected[done : done + len(block)]
-        if not np.array_equal(block.image_ids, here):
-            break
-        yield block
-        done += len(block)
-    if done != len(expected):
-        raise InvalidQuery(
-            f"filter: {where} chooses other images each time it is asked; choose by what is stored of them"
-        )
+    yield from _in_pool(labeller, in_blocks(gallery.row_batches([*columns, "embedding"], where, start)))
 
 
 def in_blocks(batches: Iterable[pa.RecordBatch], rows: int = BLOCK_ROWS) -> Iterator[pa.RecordBatch]:
