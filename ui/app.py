@@ -7,6 +7,7 @@ from types import ModuleType
 
 import gradio as gr
 from fastapi import FastAPI
+from starlette.responses import Response
 
 from medsiglip_search.service.core import Service
 from ui import case, compare, explain, jobs, label, map, search
@@ -26,15 +27,20 @@ PAGES: tuple[tuple[str, str, ModuleType], ...] = (
 
 PATHS = tuple(path for _, path, _ in PAGES)
 
+MOST_TABS = 4_000
+"""So many tabs of all users have their state kept, 0.25 MB each; that which was used the longest ago goes."""
+
 
 def mount_pages(app: FastAPI, service: Service) -> Collection[str]:
     """Add the pages to an application, and return their paths."""
     (_, _, first), *others = PAGES
+    app.add_api_route("/gradio_api/heartbeat/{tab}", _heartbeat, include_in_schema=False)
     with gr.Blocks(title="medsiglip-search", analytics_enabled=False, fill_width=True) as blocks:
         first.build(service)
     for name, path, module in others:
         with blocks.route(name, path, show_in_navbar=False):  # the pages have a bar of their own
             module.build(service)
+    blocks.state_session_capacity = MOST_TABS
     with warnings.catch_warnings():
         # Said of several pages, whatever is asked for.
         warnings.filterwarnings("ignore", "SSR mode is not supported", UserWarning)
@@ -65,3 +71,8 @@ def mount_pages(app: FastAPI, service: Service) -> Collection[str]:
             ],
         )
     return PATHS
+
+
+def _heartbeat(tab: str) -> Response:
+    """Let go of the connection that Gradio would keep for each tab: a browser has six for a service."""
+    return Response(media_type="text/event-stream")

@@ -5,7 +5,7 @@ from gradio.context import Context
 
 from medsiglip_search.service.core import Service
 from ui.calls import caller_of, on
-from ui.templates import html
+from ui.templates import html, script
 
 PAGES = (("Search", "/"), ("Map", "/map"), ("Label", "/label"), ("Jobs", "/jobs"))
 """The pages that can be begun with; the others are reached from a hit."""
@@ -16,7 +16,7 @@ def header(service: Service) -> None:
     blocks = Context.root_block
     assert blocks is not None, "a page is built inside of Blocks"
     here = "/" + blocks.current_page
-    bar = gr.HTML(_bar(service, here, {here}, None), apply_default_css=False)
+    bar = gr.HTML(_bar(service, here, {here}, None), js_on_load=script("frame.js"), apply_default_css=False)
 
     def show(request: gr.Request) -> str:
         there = {"/" + path for path, *_ in blocks.pages}

@@ -145,6 +145,7 @@ def _drawn(service: Service, caller: Caller, listed: Listed) -> list[Any]:
         has_newer=len(listed.cursors) > 1,
         has_older=found.cursor or "",
         is_admin=caller.principal.may("admin"),
+        may_label=caller.principal.may("labeller"),
     )
     goes_on = any(not job.has_ended for job in found.jobs)
     if page == listed.page:

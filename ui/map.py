@@ -74,7 +74,7 @@ def build(service: Service) -> None:
     drawing = gr.HTML(js_on_load=script("map.js"), apply_default_css=False)
     with gr.Accordion("Choose by numbers", open=False), gr.Row():
         edges = [
-            gr.Number(value, label=label, minimum=0, maximum=100, interactive=True)
+            gr.Number(value, label=label, interactive=True)
             for label, value in (("x from", 0), ("x to", 100), ("y from", 0), ("y to", 100))
         ]
         choose = gr.Button("Choose what lies between", size="md", scale=0, min_width=240)

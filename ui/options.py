@@ -56,7 +56,7 @@ def build() -> Options:
         group_by = gr.Dropdown(GROUPS, value="", label="One hit for each")
         top_k = gr.Dropdown([str(size) for size in PAGE_SIZES], value="20", label="Hits on a page")
         patients = gr.Dropdown(PATIENTS, value="", label="Other patients only")
-        min_relevance = gr.Number(None, label="Relevance from", minimum=-100, maximum=100)
+        min_relevance = gr.Number(None, label="Relevance from")
     with gr.Row():
         without = gr.Textbox(label="Without", placeholder="pneumothorax, pacemaker", max_lines=1)
         where = gr.Textbox(label="SQL condition", placeholder="modality = 'CR' AND year >= 2020", max_lines=1)

@@ -34,7 +34,7 @@ Pictures = tuple[str, ...]
 def build(service: Service) -> None:
     """Add the page."""
     frame.header(service)
-    tab = gr.State(Tab(Link(next(iter(service.galleries)), Asked())))
+    tab = gr.State(None)
     uploads = gr.State(())
     with gr.Column(elem_classes="look-for"):
         with gr.Row(elem_classes="asking"):
@@ -85,9 +85,10 @@ def build(service: Service) -> None:
         except Gone:
             return draw(caller, _start(service, caller), GONE)
 
-    def ask(request: gr.Request, now: Tab, text: str, uploads: Pictures, *values: Any) -> list[Any]:
+    def ask(request: gr.Request, now: Tab | None, text: str, uploads: Pictures, *values: Any) -> list[Any]:
         """Search for what is in the box."""
         caller = caller_of(request)
+        now = now or _start(service, caller)
         images = tuple(AskedImage(one) for one in uploads)
         asked = replace(now.link.asked, text=text if text.strip() else None, images=images)
         asked = parts.asked(asked, values)
@@ -99,9 +100,10 @@ def build(service: Service) -> None:
         kept[drawn.index(previews) - 1] = _pictures(service, pictures) if is_gone else gr.skip()
         return [found, *kept, page]
 
-    def act(now: Tab, event: gr.EventData, request: gr.Request) -> list[Any]:
+    def act(now: Tab | None, event: gr.EventData, request: gr.Request) -> list[Any]:
         """Do what was pressed below the box."""
         caller, value = caller_of(request), event._data["value"]
+        now = now or _start(service, caller)
         try:
             return draw(caller, _acted(service, caller, now, value))
         except Gone:

@@ -39,6 +39,7 @@ from medsiglip_search.service.paths import (
     is_files,
     is_open,
     is_page,
+    is_page_call,
     is_served,
 )
 
@@ -113,9 +114,10 @@ class _Passage:
             await self._app(self._scope, self._receive_on, self._send_on)
         except Exception as error:
             self._log_failure()
-            if self._status:  # the answer has begun, and can only be broken off
+            if not self._status:
+                await self._answer(error)
+            elif self._body.refusal is None:  # the answer has begun, and can only be broken off
                 raise
-            await self._answer(error)
         finally:
             self._count()
 
@@ -205,9 +207,9 @@ class _Passage:
         """Send on, with the headers that keep an answer where it belongs."""
         if message["type"] == "http.response.start":
             own_status = self._scope["state"].get(STATUS)
-            if self._incoming.path == RUN and own_status is None and message["status"] == 500:
-                # The pages' library knows no such value, and would repeat it.
-                self._body.refusal = Gone("the page is older than the service; load it again")
+            if is_page_call(self._incoming.path) and own_status is None and message["status"] >= 400:
+                # The pages' library makes no sense of what it got, and would repeat it.
+                self._body.refusal = Gone("the page does not fit the service any more; load it again")
             if self._body.refusal is not None:
                 await self._answer(self._body.refusal)
                 return

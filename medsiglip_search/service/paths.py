@@ -31,12 +31,17 @@ PAGE_CALLS = (
 
 def is_endless(path: str) -> bool:
     """Tell whether an answer goes on for as long as somebody listens."""
-    return path.startswith(HEARTBEAT) or (path.startswith("/v1/jobs/") and path.endswith("/events"))
+    return path.startswith("/v1/jobs/") and path.endswith("/events")
 
 
 def takes_files(path: str) -> bool:
     """Tell whether requests to a path send files."""
     return path == "/v1/uploads" or (path.startswith("/v1/galleries/") and path.endswith("/evaluations"))
+
+
+def is_page_call(path: str) -> bool:
+    """Tell whether a path is what pages ask of their library."""
+    return path in PAGE_CALLS
 
 
 def is_open(path: str) -> bool:

@@ -122,7 +122,24 @@ def test_a_page_is_told_in_words_and_without_what_it_sent(served: Served, guarde
     assert (older.status_code, out.status_code) == (410, 401)
     reference = f"(ref {older.headers['x-request-id']})"
     assert older.json()["error"] == (
-        f"No longer there. The page is older than the service; load it again. {reference}"
+        f"No longer there. The page does not fit the service any more; load it again. {reference}"
     )
     assert "nowhere" not in older.text
     assert out.json()["error"].startswith("Sign in first. ")
+
+
+@pytest.mark.parametrize("path", [RUN, JOIN, "/gradio_api/cancel"])
+def test_what_the_pages_library_refuses_is_a_problem_that_repeats_nothing(served: Served, path: str) -> None:
+    bodies = [
+        {"data": "canary"},
+        {"data": [], "fn_index": 999},
+        {"data": [], "fn_index": -1},
+        {"fn_index": "canary"},
+    ]
+    with served.client() as client:
+        answers = [client.post(path, json={**body, "session_hash": "odd"}) for body in bodies]
+        assert client.get("/v1").status_code == 200
+    told = [answer for answer in answers if answer.status_code != 200]
+    assert {answer.headers["content-type"] for answer in told} <= {"application/problem+json"}
+    assert len(told) >= 3
+    assert not any("canary" in answer.text for answer in answers)
