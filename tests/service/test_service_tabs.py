@@ -143,3 +143,14 @@ def test_what_the_pages_library_refuses_is_a_problem_that_repeats_nothing(served
     assert {answer.headers["content-type"] for answer in told} <= {"application/problem+json"}
     assert len(told) >= 3
     assert not any("canary" in answer.text for answer in answers)
+
+
+def test_a_question_before_the_page_has_loaded_is_of_a_gallery_that_one_may_use(guarded: Served) -> None:
+    with guarded.client(guarded.key("early", galleries=frozenset({"other"}))) as client:
+        events = client.get("/config").json()["dependencies"]
+        [ask] = [one["id"] for one in events if one["api_name"] == "ask"]
+        data = [None, "melanoma", None, "", "20", "", "", None, False, ""]
+        answer = client.post(RUN, json={"fn_index": ask, "data": data, "session_hash": "early"})
+    assert answer.status_code == 200
+    assert 'data-gallery="other"' in answer.json()["data"][-1]
+    assert "demo" not in answer.text
