@@ -40,15 +40,15 @@ def main(url: str, folder: Path) -> None:
         browser.close()
 
 
-def _search(page: Page, url: str) -> None:
+def _search(page: Page, url: str, text: str = QUERY) -> None:
     page.goto(url + SEARCH)
-    page.get_by_label("Look for").fill(QUERY)
+    page.get_by_label("Look for").fill(text)
     page.get_by_label("Look for").press("Enter")
     page.locator(".hit").nth(9).wait_for()
     page.wait_for_timeout(1000)
 
 
-def _filtered(page: Page, url: str) -> None:
+def _similar(page: Page, url: str) -> None:
     page.set_viewport_size({"width": 800, "height": 860})
     _search(page, url)
     page.locator(".hit").first.get_by_role("button", name="Similar").click()
@@ -69,10 +69,7 @@ def _case(page: Page, url: str) -> None:
 
 
 def _compare(page: Page, url: str) -> None:
-    page.goto(url + SEARCH)
-    page.get_by_label("Look for").fill("hydrocephalus")
-    page.get_by_label("Look for").press("Enter")
-    page.locator(".hit").nth(9).wait_for()
+    _search(page, url, "hydrocephalus")
     ids = [page.locator(".hit a.open").nth(place).get_attribute("href") or "" for place in (0, 3)]
     images = ",".join(one.partition("image=")[2].partition("&")[0] for one in ids)
     page.goto(f"{url}/compare?{urlencode({'gallery': 'demo', 'images': images})}")
@@ -118,7 +115,7 @@ def _jobs(page: Page, url: str) -> None:
 
 VIEWS: dict[str, Callable[[Page, str], None]] = {
     "search": _search,
-    "similar-narrow-dark": _filtered,
+    "similar-narrow-dark": _similar,
     "case": _case,
     "compare": _compare,
     "explain": _explain,

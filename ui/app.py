@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.responses import Response
 
 from medsiglip_search.service.core import Service
+from medsiglip_search.service.paths import HEARTBEAT
 from ui import case, compare, explain, jobs, label, map, search
 
 FILES = Path(__file__).parent / "files"
@@ -34,7 +35,7 @@ MOST_TABS = 4_000
 def mount_pages(app: FastAPI, service: Service) -> Collection[str]:
     """Add the pages to an application, and return their paths."""
     (_, _, first), *others = PAGES
-    app.add_api_route("/gradio_api/heartbeat/{tab}", _heartbeat, include_in_schema=False)
+    app.add_api_route(HEARTBEAT + "{tab}", _heartbeat, include_in_schema=False)
     with gr.Blocks(title="medsiglip-search", analytics_enabled=False, fill_width=True) as blocks:
         first.build(service)
     for name, path, module in others:

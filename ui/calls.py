@@ -81,4 +81,5 @@ def _told(error: Exception, arguments: tuple[object, ...]) -> gr.Error:
         log.error("failed", exc_info=error, extra={"fields": {"request_id": request_id}})
     for state in states:
         state[STATUS] = problem.status
-    return gr.Error(f"{problem.title}. {problem.detail} (ref {request_id})", print_exception=False)
+    # What streams is told by Gradio itself, and stays until it is closed, too.
+    return gr.Error(problem.words, duration=None, print_exception=False)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medsiglip_search.service.problems import problem_of
 
@@ -17,12 +17,16 @@ _WAYS_OUT = (
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A problem in words. status: of HTTP. reference: the id of the request, as the service's log has it."""
+    """A problem in words.
+
+    status: of HTTP. reference: the id of the request, as the service's log has it. words: all in a line.
+    """
 
     status: int
     title: str
     detail: str
     reference: str
+    words: str
 
 
 def told_problem(error: BaseException, reference: str, sent: Iterable[str] = ()) -> Told:
@@ -31,5 +35,5 @@ def told_problem(error: BaseException, reference: str, sent: Iterable[str] = ())
     detail = problem.detail
     for of_programs, of_people in _WAYS_OUT:
         detail = of_programs.sub(of_people, detail)
-    end = "" if detail.endswith((".", "!", "?")) else "."
-    return Told(problem.status, problem.title, f"{detail[:1].upper()}{detail[1:]}{end}", reference)
+    problem = replace(problem, detail=detail)
+    return Told(problem.status, problem.title, problem.sentence, reference, problem.words(reference))

@@ -100,6 +100,7 @@ class _Passage:
         self._status = 0
         self._body: Body
         self._page: list[Message] = []
+        self._instead: Exception | None = None  # told instead of what is behind the gate has answered
         self._who = ""
 
     async def go(self) -> None:
@@ -116,7 +117,7 @@ class _Passage:
             self._log_failure()
             if not self._status:
                 await self._answer(error)
-            elif self._body.refusal is None:  # the answer has begun, and can only be broken off
+            elif self._instead is None:  # the answer has begun, and can only be broken off
                 raise
         finally:
             self._count()
@@ -206,21 +207,19 @@ class _Passage:
     async def _send_on(self, message: Message) -> None:
         """Send on, with the headers that keep an answer where it belongs."""
         if message["type"] == "http.response.start":
-            own_status = self._scope["state"].get(STATUS)
-            if is_page_call(self._incoming.path) and own_status is None and message["status"] >= 400:
-                # The pages' library makes no sense of what it got, and would repeat it.
-                self._body.refusal = Gone("the page does not fit the service any more; load it again")
-            if self._body.refusal is not None:
-                await self._answer(self._body.refusal)
+            message["status"] = self._scope["state"].get(STATUS, message["status"])
+            self._instead = self._refusal_of(message["status"])
+            if self._instead is not None:
+                await self._answer(self._instead)
                 return
             headers = MutableHeaders(scope=message)
-            self._status = message["status"] = own_status or message["status"]
+            self._status = message["status"]
             headers.update(self._own_headers())
             is_html = headers.get("content-type", "").startswith("text/html")
             if is_html and is_page(self._incoming.path, self._pages):
                 self._page = [message]  # its length is not known before its scripts have their nonce
                 return
-        elif self._body.refusal is not None:
+        elif self._instead is not None:
             return
         elif self._page:
             self._page.append(message)
@@ -228,6 +227,15 @@ class _Passage:
                 await self._send_page()
             return
         await self._send(message)
+
+    def _refusal_of(self, status: int) -> Exception | None:
+        """Return what is told instead of an answer of this status; None where that may go out."""
+        if self._body.refusal is not None:
+            return self._body.refusal
+        if is_page_call(self._incoming.path) and status >= 400 and STATUS not in self._scope["state"]:
+            # The pages' library makes no sense of what it got, and would repeat it.
+            return Gone("the page does not fit the service any more; load it again")
+        return None
 
     async def _send_page(self) -> None:
         """Send a page whose own scripts may run, and no others."""

@@ -15,7 +15,7 @@ PRINTED_S = 60.0
 """How often it is told that something was printed at a place."""
 
 _PACKAGES = Path(__file__).parents[2]
-_PRINTING = frozenset({__name__, "contextlib", "threading", "traceback", "warnings"})
+_PRINTING = frozenset({"traceback", "warnings"})
 
 log = logging.getLogger(__name__)
 

@@ -63,7 +63,7 @@ def is_served(path: str, pages: Collection[str]) -> bool:
     """Tell whether there is anything at a path for those who have shown who they are."""
     return (
         path in OWN
-        or path in PAGE_CALLS
+        or is_page_call(path)
         or path.startswith(("/v1/", HEARTBEAT))
         or is_files(path)
         or is_page(path.rstrip("/") or "/", pages)

@@ -45,10 +45,15 @@ class Problem:
         """Return the document as JSON, with more members."""
         return json.dumps({**self.document(request_id), **more}).encode()
 
-    def words(self, request_id: str) -> str:
-        """Return it as a person reads it in a line."""
+    @property
+    def sentence(self) -> str:
+        """The detail as a person reads it."""
         end = "" if self.detail.endswith((".", "!", "?")) else "."
-        return f"{self.title}. {self.detail[:1].upper()}{self.detail[1:]}{end} (ref {request_id})"
+        return f"{self.detail[:1].upper()}{self.detail[1:]}{end}"
+
+    def words(self, request_id: str) -> str:
+        """Return all of it in a line."""
+        return f"{self.title}. {self.sentence} (ref {request_id})"
 
 
 _KINDS: tuple[tuple[type[BaseException], int, str, str], ...] = (

@@ -3,7 +3,6 @@
 import fcntl
 import json
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from full_disk import largest_file
 
 from medsiglip_search.errors import (
     AuditUnavailable,
@@ -83,17 +83,6 @@ def require_whole(folder: Path, count: int) -> None:
     verification = verify(folder)
     assert (verification.problems, verification.records) == ((), count)
     assert verification.unfinished_bytes == 0
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """No file can grow beyond so many bytes, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_record_says_who_did_what_when_and_from_where(tmp_path: Path) -> None:

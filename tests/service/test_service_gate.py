@@ -9,10 +9,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from hostile_case import PATIENT
+from hostile_files import CONTENT_CASES
 from serving import Served, serving
 from starlette.routing import BaseRoute, Mount
 
+from medsiglip_search.errors import Reason
 from medsiglip_search.service.access.authenticating import AccessSettings
+from medsiglip_search.service.problems import problem_of
 from medsiglip_search.service.settings import ServiceLimits
 
 NEEDS_NO_CREDENTIALS = {
@@ -372,8 +376,46 @@ def test_an_upload_is_what_it_holds(served: Served, content: bytes, code: str) -
     with served.client() as client:
         answer = client.post("/v1/uploads", files={"file": ("lungs.png", content, "image/png")})
     assert answer.status_code == 422
-    assert answer.json()["type"].startswith("urn:medsiglip-search:problem:unreadable-picture")
+    assert answer.json()["type"] == f"urn:medsiglip-search:problem:unreadable-picture:{code}"
     assert "lungs" not in answer.text
+
+
+def test_the_pages_library_keeps_and_shows_nothing_of_its_own(served: Served) -> None:
+    with served.client() as client:
+        config = client.get("/config").json()
+    off = ("analytics_enabled", "dev_mode", "mcp_server", "pwa", "run_history", "show_error", "vibe_mode")
+    assert {name: config[name] for name in off} == dict.fromkeys(off, False)
+    assert config["footer_links"] == []
+    assert config["space_id"] is None
+
+
+def test_a_full_disk_is_a_problem_of_its_own_and_names_no_place() -> None:
+    problem = problem_of(OSError(28, "No space left on device", "/state/jobs/1"))
+    assert (problem.status, problem.code) == (507, "disk-full")
+    assert "/state" not in problem.words("1")
+
+
+HOSTILE = (
+    *("png_60000_squared", "png_100_megapixels", "png_1_megapixel_that_inflates_to_256"),
+    *("png_wrong_checksum_of_the_pixels", "jpeg_2000_says_60000_squared", "rle_bomb_beyond_its_size"),
+    *("rle_header_cut", "nested_100000_deep", "offset_table_of_a_million_frames", "deflate_bomb"),
+)
+
+
+def test_hostile_uploads_are_refused_for_what_they_are_and_the_service_stays_up(served: Served) -> None:
+    cases = [CONTENT_CASES[name] for name in HOSTILE]
+    with served.client() as client:
+        answers = [client.post("/v1/uploads", files={"file": ("x", case.build())}) for case in cases]
+        assert client.post(SEARCH, json={"text": "effusion"}).status_code == 200
+    told = {
+        case.name: answer.json()["type"].rpartition(":")[2]
+        for case, answer in zip(cases, answers, strict=True)
+        if answer.status_code == 422
+    }
+    expected = {case.name: case.outcome.value for case in cases if isinstance(case.outcome, Reason)}
+    assert told == expected
+    assert len(expected) >= 9
+    assert not any(PATIENT in answer.text for answer in answers)
 
 
 def test_a_request_that_is_too_large_is_refused_before_it_is_read(served: Served) -> None:

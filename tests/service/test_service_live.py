@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_line import gradient
+from full_disk import largest_file
 from pictures import saved
 from service_process import service_process
 from serving import Served, serving
@@ -139,6 +140,19 @@ def test_nothing_is_answered_that_the_audit_cannot_note(demo_gallery: Path, tmp_
     assert not any(answer.content.startswith(b"\xff\xd8") for answer in refused)
     assert alive.status_code == again.status_code == 200
     assert verify(state).problems == ()
+
+
+def test_on_a_full_disk_nothing_is_answered_until_there_is_room(demo_gallery: Path, tmp_path: Path) -> None:
+    place = "/v1/galleries/demo/images/1/thumbnail"
+    with serving({"demo": demo_gallery}, tmp_path / "state") as running, running.client() as client:
+        assert client.get(place).status_code == 200
+        with largest_file((tmp_path / "state" / "audit.jsonl").stat().st_size):
+            refused = client.get(place)
+            alive = client.get("/healthz")
+        again = client.get(place)
+    assert (refused.status_code, alive.status_code, again.status_code) == (503, 200, 200)
+    assert refused.json()["type"].endswith(":audit-unavailable")
+    assert verify(tmp_path / "state").problems == ()
 
 
 def test_what_has_begun_is_answered_when_the_service_is_told_to_end(
