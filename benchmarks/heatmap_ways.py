@@ -155,7 +155,7 @@ def _gradient(views: int, of: str, smooth: bool = True) -> Way:
     "positive" (with it), or "tokens" (Grad-CAM, arXiv 1610.02391)."""
 
     def way(encoder: SiglipEncoder, case: Case) -> np.ndarray:
-        tower = encoder._model.vision_model
+        tower = encoder._towers.vision.model
         with torch.no_grad():
             pixels = preprocess(_views(encoder, case, views), encoder.spec)
             tokens = tower(pixel_values=pixels).last_hidden_state
@@ -193,7 +193,7 @@ def _occlusion(patches: float, step: float, fill: str, minus: str = "") -> Way:
         if minus:
             text = text - encoder.embed_texts([case.modality.normal[0]])[0]
         pictures = torch.cat([pixels, pixels * (1 - masks) + cover * masks])
-        tower = encoder._model.vision_model
+        tower = encoder._towers.vision.model
         cosines = F.normalize(tower(pixel_values=pictures).pooler_output, dim=-1) @ torch.from_numpy(text)
         fall = (cosines[0] - cosines[1:])[:, None, None, None]
         mean = (fall * masks).sum(dim=0) / masks.sum(dim=0).clamp(1)

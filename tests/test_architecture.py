@@ -28,6 +28,8 @@ HOMES = {
         "medsiglip_search/explain/server/calls",
         "medsiglip_search/service/access/provider",
     ],
+    "nncf": ["medsiglip_search/encoders/image_towers/openvino_library"],
+    "openvino": ["medsiglip_search/encoders/image_towers/openvino_library"],
     "lance": ["medsiglip_search/gallery_table"],
     "transformers": [
         "medsiglip_search/demo",
@@ -47,6 +49,8 @@ SLOW_TO_IMPORT = (
     "pyarrow",
     "gradio",
     "open_clip",
+    "openvino",
+    "nncf",
     "pydicom",
     "imagecodecs",
     "httpx",

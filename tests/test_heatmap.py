@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from medsiglip_search.encoders import Encoder, load_encoder
 from medsiglip_search.encoders.patches import attended, read_out
 from medsiglip_search.encoders.preprocess import preprocess
 from medsiglip_search.encoders.siglip import SiglipEncoder, load_siglip
+from medsiglip_search.encoders.siglip.vision import VisionTower
 from medsiglip_search.errors import ExplainerUnavailable
 from medsiglip_search.explain.heatmap import (
     Box,
@@ -204,7 +206,7 @@ def test_an_encoder_without_patches_is_named() -> None:
 def test_the_head_by_hand_is_the_head_of_transformers(tmp_path: Path) -> None:
     encoder = load_siglip(make_checkpoint(tmp_path / "c"), name="tiny", revision="local", device="cpu")
     image = np.random.default_rng(0).integers(0, 256, (28, 28, 3), dtype=np.uint8)
-    tower = encoder._model.vision_model
+    tower = encoder._towers.vision.model
     with torch.inference_mode():
         output = tower(pixel_values=preprocess([image], encoder.spec))
         weights, values = attended(tower.head, output.last_hidden_state)
@@ -228,7 +230,8 @@ def test_medsiglips_grid_in_bf16() -> None:
         torch.manual_seed(0)
         model = SiglipModel(config).eval().to(torch.bfloat16)
     encoder = SiglipEncoder.__new__(SiglipEncoder)
-    encoder._model, encoder.spec, encoder.batch_size = model, PreprocessSpec(), 1
+    encoder.spec = PreprocessSpec()
+    encoder._towers = SimpleNamespace(vision=VisionTower(model.vision_model, encoder.spec), torch_together=1)
     assert encoder.patch_rows == 32
     image = np.random.default_rng(0).integers(0, 256, (300, 500, 3), dtype=np.uint8)
     texts = np.eye(3, 128, dtype=np.float32)

@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, SiglipModel
 
-from medsiglip_search.encoders import load_encoder, siglip, weights
+from medsiglip_search.encoders import load_encoder, precision, weights
 from medsiglip_search.encoders.preprocess import preprocess
-from medsiglip_search.encoders.siglip import SiglipEncoder, load_siglip
+from medsiglip_search.encoders.siglip import SiglipEncoder, load_siglip, towers
 from medsiglip_search.errors import EncoderUnavailable, Reason, Unreadable
 from medsiglip_search.records import PreprocessSpec
 
@@ -84,7 +84,7 @@ def test_an_embedding_does_not_depend_on_its_batch(checkpoint: Path) -> None:
     encoder = load(checkpoint)
     alone = np.concatenate([encoder.embed_images([picture]) for picture in pictures(5)])
 
-    encoder.batch_size = 2
+    encoder._towers.images.batch_size = 2
 
     assert encoder.embed_images(pictures(5)) == pytest.approx(alone, abs=1e-5)
     assert encoder.embed_texts(TEXTS[:3])[2] == pytest.approx(encoder.embed_texts(TEXTS[2:3])[0], abs=1e-5)
@@ -139,18 +139,23 @@ def test_token_ids_are_those_of_the_published_tokenizer(tmp_path: Path) -> None:
         assert row == expected + [1] * (64 - len(expected))
 
 
-def test_text_that_is_too_long_is_cut_and_said_so_without_quoting_it(
+def test_text_that_is_too_long_is_averaged_over_its_sentences_and_said_so_without_quoting_it(
     checkpoint: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     encoder = load(checkpoint)
+    sentences = [f"Severe diabetic retinopathy, effusion {n}, heart size is normal." for n in range(6)]
+    two, three = encoder.count_tokens([" ".join(sentences[:2]), " ".join(sentences[:3])])
+    assert two <= 64 < three
 
     with caplog.at_level(logging.WARNING):
-        ids = encoder.tokenize(["effusion " * 100, "effusion"])
+        whole, short = encoder.embed_texts([" ".join(sentences), "effusion"])
 
-    assert ids.shape == (2, 64)
-    assert ids[0, -1] == 1
     assert "1 of 2 texts have more than 64 tokens" in caplog.text
-    assert "effusion" not in caplog.text
+    assert "retinopathy" not in caplog.text
+    parts = [" ".join(sentences[start : start + 2]) for start in (0, 2, 4)]
+    mean = np.average(encoder.embed_texts(parts), axis=0, weights=encoder.count_tokens(parts))
+    assert whole == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
+    assert short == pytest.approx(encoder.embed_texts(["effusion"])[0])
 
 
 def test_a_tokenizer_of_the_tokenizers_library_alone_will_do(own_copy: Path) -> None:
@@ -258,18 +263,18 @@ def test_bf16_is_for_all_but_the_smallest_models_on_processors_that_have_it(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {capability: True})
 
-    assert siglip._precision(torch.device("cpu"), parameters) is dtype
+    assert precision.DTYPES[precision.chosen("auto", torch.device("cpu"), parameters)] is dtype
 
 
 def test_bf16_embeddings_stay_close_to_fp32(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exact = load(checkpoint)
-    monkeypatch.setattr(siglip, "LARGE", 0)
-    monkeypatch.setattr(siglip, "BF16_FROM", 0)
+    monkeypatch.setattr(towers, "LARGE", 0)
+    monkeypatch.setattr(precision, "BF16_FROM", 0)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
 
     rounded = load(checkpoint)
 
-    assert rounded.batch_size == 1
+    assert rounded._towers.torch_together == 1
     cosines = (rounded.embed_images(pictures(3)) * exact.embed_images(pictures(3))).sum(axis=1)
     assert cosines.min() >= 0.999
     assert rounded.embed_texts(TEXTS).dtype == np.float32
@@ -286,7 +291,7 @@ def test_want_of_memory_is_a_memory_error(checkpoint: Path, error: RuntimeError)
     def starve(*_: object) -> None:
         raise error
 
-    encoder._model.vision_model.register_forward_pre_hook(starve)
+    encoder._towers.vision.register_forward_pre_hook(starve)
     with pytest.raises(MemoryError, match="not the memory for so many pictures"):
         encoder.embed_images(pictures(3))
 

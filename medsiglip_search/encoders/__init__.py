@@ -3,13 +3,16 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from medsiglip_search.checkpoints import Catalogue, Shipped
 from medsiglip_search.errors import EncoderUnavailable
 from medsiglip_search.records import PreprocessSpec
+
+if TYPE_CHECKING:
+    from medsiglip_search.encoders.calibration import Sample
 
 DEMO_ENCODER = "demo"
 """The encoder that knows synthetic pictures only."""
@@ -64,16 +67,29 @@ class Encoder(Protocol):
         ...
 
 
-def load_encoder(name: str | os.PathLike[str], device: str = "auto") -> Encoder:
+def load_encoder(
+    name: str | os.PathLike[str],
+    device: str = "auto",
+    precision: str = "auto",
+    sample: "Sample | None" = None,
+) -> Encoder:
     """Return the encoder of a name ("demo", "medsiglip"), a checkpoint folder, or a hub id ("org/name").
 
     device: "auto" (a GPU where there is one), or what torch calls it ("cpu", "cuda", "cuda:1").
-    Raises EncoderUnavailable for a name that is unknown, and for a checkpoint that is gated, not at hand,
-    incomplete or of another architecture.
+    precision: "auto" (bf16 where the device multiplies it, else fp32), "fp32", "bf16", "int8" on processors,
+        "fp8" on GPUs. sample: returns the pictures that int8 and fp8 must prove themselves on.
+    Raises EncoderUnavailable for a name that is unknown, for a checkpoint that is gated, not at hand,
+    incomplete or of another architecture, and for a precision that the device does not have or that changes
+    embeddings too much.
     """
     checkpoint = ENCODERS.locate(os.fspath(name))
     from medsiglip_search.encoders.siglip import load_siglip  # torch and transformers take seconds to import
 
     return load_siglip(
-        checkpoint.folder, name=checkpoint.name, revision=checkpoint.revision or "local", device=device
+        checkpoint.folder,
+        name=checkpoint.name,
+        revision=checkpoint.revision or "local",
+        device=device,
+        precision=precision,
+        sample=sample,
     )

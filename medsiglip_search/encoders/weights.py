@@ -6,10 +6,11 @@ Reads the headers and a sample only: a checkpoint of 3.5 GB takes a fraction of 
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from medsiglip_search.errors import EncoderUnavailable
 
@@ -22,12 +23,17 @@ MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 class Weights:
     """The weights of one checkpoint.
 
+    shapes: of each tensor, by its name.
     digest: sha256 over the headers and the beginning of each tensor, which training always changes.
     """
 
     files: tuple[Path, ...]
-    parameters: int
+    shapes: Mapping[str, tuple[int, ...]]
     digest: str
+
+    @property
+    def parameters(self) -> int:
+        return sum(prod(shape) for shape in self.shapes.values())
 
 
 def read_weights(folder: Path) -> Weights:
@@ -36,14 +42,14 @@ def read_weights(folder: Path) -> Weights:
     Raises EncoderUnavailable when there are none, or one is missing, truncated or unreadable.
     """
     digest = hashlib.sha256()
-    parameters = 0
+    shapes: dict[str, tuple[int, ...]] = {}
     files = _safetensors_files(folder)
     for path in files:
         try:
-            parameters += _read_file(path, digest)
+            shapes |= _read_file(path, digest)
         except OSError as error:
             raise EncoderUnavailable(f"{path}: cannot be read ({error.strerror})") from error
-    return Weights(files, parameters, digest.hexdigest())
+    return Weights(files, shapes, digest.hexdigest())
 
 
 def _safetensors_files(folder: Path) -> tuple[Path, ...]:
@@ -72,8 +78,8 @@ def _safetensors_files(folder: Path) -> tuple[Path, ...]:
     raise EncoderUnavailable(f"{folder}: no weights (model.safetensors); fetch the whole checkpoint")
 
 
-def _read_file(path: Path, digest: "hashlib._Hash") -> int:
-    """Add one file to the digest and return its number of parameters."""
+def _read_file(path: Path, digest: "hashlib._Hash") -> dict[str, tuple[int, ...]]:
+    """Add one file to the digest and return the shapes of its tensors."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -81,25 +87,39 @@ def _read_file(path: Path, digest: "hashlib._Hash") -> int:
             raise _broken(path)
         raw = file.read(length)
         tensors = _parse_header(raw, path)
-        if 8 + length + max((end for _, end, _ in tensors), default=0) != size:
+        if 8 + length + max((tensor.end for tensor in tensors), default=0) != size:
             raise _broken(path)
         digest.update(b"%d %d " % (size, length))
         digest.update(raw)
         if size <= WHOLE_FILE_BYTES:
             digest.update(file.read())
         else:
-            for start, end, _ in tensors:
-                file.seek(8 + length + start)
-                digest.update(file.read(min(end - start, SAMPLE_BYTES)))
-    return sum(prod(shape) for _, _, shape in tensors)
+            for tensor in tensors:
+                file.seek(8 + length + tensor.start)
+                digest.update(file.read(min(tensor.end - tensor.start, SAMPLE_BYTES)))
+    return {tensor.name: tensor.shape for tensor in tensors}
 
 
-def _parse_header(raw: bytes, path: Path) -> list[tuple[int, int, list[int]]]:
-    """Return start, end (bytes after the header) and shape of each tensor, in the order of the file."""
+class _Tensor(NamedTuple):
+    """start, end: in bytes after the header."""
+
+    start: int
+    end: int
+    name: str
+    shape: tuple[int, ...]
+
+
+def _parse_header(raw: bytes, path: Path) -> list[_Tensor]:
+    """Return the tensors in the order of the file."""
     try:
         header: dict[str, Any] = json.loads(raw)
         return sorted(
-            (int(entry["data_offsets"][0]), int(entry["data_offsets"][1]), [int(n) for n in entry["shape"]])
+            _Tensor(
+                int(entry["data_offsets"][0]),
+                int(entry["data_offsets"][1]),
+                name,
+                tuple(int(n) for n in entry["shape"]),
+            )
             for name, entry in header.items()
             if name != "__metadata__"
         )

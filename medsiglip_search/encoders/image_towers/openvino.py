@@ -1,0 +1,193 @@
+"""A vision tower that OpenVINO runs on the processor, as fast as a short measurement finds that it can."""
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medsiglip_search.encoders.calibration import FAITHFUL, Sample, divided, least_cosine, unfaithful
+from medsiglip_search.encoders.fitting import fitted
+from medsiglip_search.encoders.image_towers.openvino_files import OpenVinoFiles
+from medsiglip_search.encoders.image_towers.openvino_library import EXTRA, is_installed, openvino
+from medsiglip_search.encoders.precision import Computed
+from medsiglip_search.encoders.preprocess import stacked
+from medsiglip_search.encoders.siglip.checkpoint import SiglipCheckpoint
+from medsiglip_search.errors import EncoderUnavailable
+from medsiglip_search.files import write_file
+from medsiglip_search.records import PreprocessSpec
+
+log = logging.getLogger(__name__)
+
+WORTH_MEASURING = 4
+"""Pictures handed over together from which on the ways to compute are compared, once on each machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How pictures share the processor. together: pictures at the same time. batch: of each product."""
+
+    together: int = 1
+    batch: int = 1
+
+
+class OpenVinoTower:
+    """An `ImageTower` that OpenVINO runs. For any thread."""
+
+    def __init__(self, model: Path, precision: Computed, dim: int, batch_size: int) -> None:
+        """model: the .xml file. precision: as which numbers it computes what is not in int8."""
+        self.batch_size = batch_size
+        self._model = model
+        self._precision = "f32" if precision == "fp32" or not multiplies_bf16() else "bf16"
+        self._dim = dim
+        self._computing = threading.Lock()
+        self._choice = model.parent / f"way-{_machine()}.json"
+        self._way = _read(self._choice)
+        self._queue = self._compiled(self._way or Way())
+
+    def pooled(self, images: Sequence[np.ndarray], spec: PreprocessSpec) -> np.ndarray:
+        """See `ImageTower`."""
+        with self._computing:
+            if self._way is None and len(images) >= WORTH_MEASURING:
+                self._way = self._measured(images[:WORTH_MEASURING], spec)
+            return self._rows(images, spec)
+
+    def _rows(self, images: Sequence[np.ndarray], spec: PreprocessSpec) -> np.ndarray:
+        rows = np.empty((len(images), self._dim), np.float32)
+
+        def keep(request: Any, place: slice) -> None:
+            rows[place] = request.get_output_tensor().data[: place.stop - place.start]
+
+        self._queue.set_callback(keep)
+        batch = (self._way or Way()).batch
+        for start in range(0, len(images), batch):
+            # Fitted while the pictures before are computed.
+            levels = np.stack([fitted(image, spec) for image in images[start : start + batch]])
+            missing = batch - len(levels)
+            filled = np.concatenate([levels, levels[-1:].repeat(missing, axis=0)]) if missing else levels
+            self._queue.start_async({0: filled}, slice(start, start + len(levels)))
+        self._queue.wait_all()
+        return rows
+
+    def _compiled(self, way: Way) -> Any:
+        ov = openvino()
+        core = ov.Core()
+        model = core.read_model(self._model)
+        model.reshape([way.batch, *list(model.input().partial_shape)[1:]])
+        options = {"INFERENCE_PRECISION_HINT": self._precision, "NUM_STREAMS": str(way.together)}
+        return ov.AsyncInferQueue(core.compile_model(model, "CPU", options), way.together)
+
+    def _measured(self, images: Sequence[np.ndarray], spec: PreprocessSpec) -> Way:
+        """Return the fastest way for these pictures, which is also noted for the next process."""
+        seconds = {}
+        for way in _ways():
+            self._queue = None  # two at once would take twice the memory
+            self._queue = self._compiled(way)
+            self._way = way
+            self._rows(images[: way.together * way.batch], spec)  # the first takes longer
+            started = time.perf_counter()
+            self._rows(images, spec)
+            seconds[way] = (time.perf_counter() - started) / len(images)
+        best = min(seconds, key=seconds.__getitem__)
+        self._queue = None
+        self._queue = self._compiled(best)
+        log.info("%s, the fastest of %s", best, {way: f"{taken:.3f} s" for way, taken in seconds.items()})
+        try:
+            write_file(self._choice, json.dumps(asdict(best)).encode())
+        except OSError:
+            log.info("%s: cannot be written; the next process measures again", self._choice)
+        return best
+
+
+def _ways() -> list[Way]:
+    processors = len(os.sched_getaffinity(0))
+    return [Way(), Way(batch=2), *([Way(together=processors)] if processors > 1 else [])]
+
+
+def _read(choice: Path) -> Way | None:
+    """Return the way that an earlier process found the fastest, None if none did."""
+    try:
+        way = Way(**json.loads(choice.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return way if way in _ways() else None
+
+
+def _machine() -> str:
+    """Return what is the same on processors of one kind."""
+    told = repr(sorted(torch.cpu.get_capabilities().items()))
+    return sha256(told.encode()).hexdigest()[:16]
+
+
+@cache
+def multiplies_bf16() -> bool:
+    """Tell whether OpenVINO multiplies bfloat16 on this processor."""
+    return "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def is_for(precision: Computed) -> bool:
+    """Tell whether OpenVINO is there and can compute in this precision.
+
+    Raises EncoderUnavailable for int8 where it is not there, for nothing else can.
+    """
+    if not is_installed():
+        if precision == "int8":
+            raise EncoderUnavailable(f"precision int8: needs OpenVINO and NNCF; run {EXTRA}")
+        return False
+    return precision != "bf16" or multiplies_bf16()
+
+
+def load(
+    checkpoint: SiglipCheckpoint, precision: Computed, full: Computed, sample: Sample | None, batch_size: int
+) -> OpenVinoTower:
+    """Return the vision tower of a checkpoint in fp32, bf16 or int8.
+
+    full: the precision that int8 is compared with, and that it computes the rest in.
+    sample: pictures to calibrate int8 on; without, what was calibrated before is taken.
+    Raises EncoderUnavailable where it cannot be converted, or int8 changes embeddings too much.
+    """
+    files = OpenVinoFiles(checkpoint)
+
+    def tower(model: Path, precision: Computed) -> OpenVinoTower:
+        return OpenVinoTower(model, precision, checkpoint.dim, batch_size)
+
+    def in_full() -> OpenVinoTower:
+        # Rounded to float16 before bfloat16, weights lose nothing more, and take half the room.
+        return tower(files.full("fp16" if full == "bf16" else "fp32"), full)
+
+    if precision != "int8":
+        return in_full()
+    if sample is None:
+        kept = files.found("int8")
+        if kept is None:
+            raise EncoderUnavailable(
+                f"{checkpoint.folder}: int8 is calibrated on an archive; run index --precision int8 first"
+            )
+        return tower(kept, full)
+    fit, prove = divided(sample(checkpoint.spec))
+    if not fit:
+        raise EncoderUnavailable(
+            "precision int8: no picture of the archive could be read to calibrate on; leave --precision out"
+        )
+    expected = in_full().pooled(prove, checkpoint.spec)
+    cosine = -1.0
+    # What was calibrated on another archive will often do for this one too.
+    for model in (files.found("int8"), None):
+        if model is None:
+            model = files.quantised(stacked(fit, checkpoint.spec).numpy())
+        reduced = tower(model, full)
+        cosine = least_cosine(reduced.pooled(prove, checkpoint.spec), expected)
+        if cosine >= FAITHFUL:
+            log.info("int8: the least cosine of %d pictures with %s is %.5f", len(prove), full, cosine)
+            return reduced
+    files.discard("int8")
+    raise unfaithful(str(checkpoint.folder), "int8", cosine)

@@ -1,0 +1,64 @@
+"""A process that makes a file for OpenVINO of a checkpoint's vision tower.
+
+By itself, since what it takes (some times the size of the weights) goes back to the machine when it ends.
+
+    python -m medsiglip_search.encoders.image_towers.openvino_convert CHECKPOINT MODEL.xml fp32|fp16
+    python -m medsiglip_search.encoders.image_towers.openvino_convert FP32.xml MODEL.xml int8 PICTURES.npy
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medsiglip_search.encoders.image_towers.openvino_library import nncf, openvino
+from medsiglip_search.encoders.siglip.checkpoint import read_checkpoint
+from medsiglip_search.encoders.siglip.vision import VisionTower
+
+
+def convert(checkpoint: Path, out: Path, *, halved: bool) -> None:
+    """Write the vision tower as `out` (.xml, with a .bin beside it); halved: its weights as float16."""
+    read = read_checkpoint(checkpoint)
+    tower = VisionTower(read.load_vision(torch.float32, torch.device("cpu")), read.spec).eval()
+    size = read.spec.size
+    example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
+    # Two pictures and a free first dimension: of one, its size would become a part of the program.
+    pictures = torch.export.Dim("pictures", min=1, max=1024)
+    with torch.no_grad():
+        program = torch.export.export(tower, (example,), dynamic_shapes=({0: pictures},))
+    ov = openvino()
+    ov.save_model(ov.convert_model(program), out, compress_to_fp16=halved)
+
+
+def quantise(full: Path, out: Path, pictures: Path) -> None:
+    """Write the model at `full` with int8 products as `out`.
+
+    pictures: (N, size, size, 3) uint8, fitted; on which NNCF sees how large the numbers between layers are.
+    """
+    ov, quantiser = openvino(), nncf()
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    levels = np.load(pictures)
+    model = ov.Core().read_model(full)
+    model.reshape([1, *levels.shape[1:]])
+    reduced = quantiser.quantize(
+        model,
+        quantiser.Dataset([each[None] for each in levels]),
+        subset_size=len(levels),
+        model_type=quantiser.ModelType.TRANSFORMER,
+        preset=quantiser.QuantizationPreset.MIXED,
+    )
+    reduced.reshape([-1, *levels.shape[1:]])
+    ov.save_model(reduced, out, compress_to_fp16=False)
+
+
+def main(source: str, out: str, kind: str, pictures: str = "") -> None:
+    if kind == "int8":
+        quantise(Path(source), Path(out), Path(pictures))
+    else:
+        convert(Path(source), Path(out), halved=kind == "fp16")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,126 @@
+"""The files that OpenVINO runs a checkpoint's vision tower from: made when they are first needed, and kept.
+
+They lie in a folder `openvino` beside the weights, or below the user's cache where nobody may write there. A
+change of the weights, of their normalisation or of OpenVINO makes other files.
+"""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from medsiglip_search import checksums
+from medsiglip_search.encoders.image_towers.openvino_library import openvino
+from medsiglip_search.encoders.siglip.checkpoint import SiglipCheckpoint
+from medsiglip_search.errors import EncoderUnavailable
+from medsiglip_search.files import digest
+
+log = logging.getLogger(__name__)
+
+Kind = Literal["fp32", "fp16", "int8"]
+"""The numbers that the weights are kept as."""
+
+XML, BIN = "model.xml", "model.bin"
+_UNFINISHED = "unfinished-"
+
+
+class OpenVinoFiles:
+    """The files of one checkpoint. folder: where they lie."""
+
+    def __init__(self, checkpoint: SiglipCheckpoint) -> None:
+        beside = checkpoint.folder / "openvino"
+        self.folder = beside if os.access(checkpoint.folder, os.W_OK) else _cache(checkpoint.weights.digest)
+        self._checkpoint = checkpoint
+        told = (checkpoint.weights.digest, checkpoint.spec.mean, checkpoint.spec.std, openvino().__version__)
+        self._key = sha256(repr(told).encode()).hexdigest()[:16]
+
+    def full(self, kind: Literal["fp32", "fp16"]) -> Path:
+        """Return the model in these numbers, converted first where it is not there.
+
+        Raises EncoderUnavailable where that fails.
+        """
+        if (path := self.found(kind)) is not None:
+            return path
+        log.warning(
+            "converting %s for OpenVINO: once, about a minute; kept in %s",
+            self._checkpoint.folder,
+            self.folder,
+        )
+        return self._made(kind, str(self._checkpoint.folder), [])
+
+    def quantised(self, levels: np.ndarray) -> Path:
+        """Return the model in int8, anew, calibrated on (N, size, size, 3) uint8 pictures.
+
+        Raises EncoderUnavailable where that fails.
+        """
+        full = self.full("fp32")
+        log.warning("calibrating int8 on %d pictures of the archive: once, some minutes", len(levels))
+        with tempfile.TemporaryDirectory() as folder:
+            pictures = Path(folder) / "pictures.npy"
+            np.save(pictures, levels)
+            return self._made("int8", str(full), [str(pictures)])
+
+    def found(self, kind: Kind) -> Path | None:
+        """Return the model in these numbers, None where there is none or it is damaged."""
+        folder = self._place(kind)
+        try:
+            listed = checksums.read_list(folder).digests
+            if {XML, BIN} <= listed.keys() and all(
+                digest(folder / name) == listed[name] for name in (XML, BIN)
+            ):
+                return folder / XML
+            log.warning("%s: damaged; it is made again", folder)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.warning("%s: cannot be read (%s); it is made again", folder, error.strerror)
+        return None
+
+    def discard(self, kind: Kind) -> None:
+        """Take the model in these numbers away."""
+        shutil.rmtree(self._place(kind), ignore_errors=True)
+
+    def _place(self, kind: Kind) -> Path:
+        return self.folder / f"{kind}-{self._key}"
+
+    def _made(self, kind: Kind, source: str, more: Sequence[str]) -> Path:
+        """Return the model that a process of its own makes of `source`; what stood in its place goes."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.folder))
+        except OSError as error:
+            raise EncoderUnavailable(f"{self.folder}: cannot be written ({error.strerror})") from error
+        try:
+            _converted([source, str(unfinished / XML), kind, *more])
+            checksums.write_list(unfinished, checksums.digests_of(unfinished, (XML, BIN)))
+            for stale in self.folder.glob(f"{kind}-*"):
+                shutil.rmtree(stale, ignore_errors=True)
+            os.replace(unfinished, self._place(kind))
+        except OSError as error:
+            raise EncoderUnavailable(f"{self.folder}: cannot be written ({error.strerror})") from error
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return self._place(kind) / XML
+
+
+def _converted(arguments: Sequence[str]) -> None:
+    """Let a process make the model. Raises EncoderUnavailable."""
+    command = [sys.executable, "-m", "medsiglip_search.encoders.image_towers.openvino_convert", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if ended.returncode:
+        said = [line for line in ended.stderr.splitlines() if line.strip()]
+        why = said[-1].strip()[:200] if said else f"it ended with {ended.returncode}"
+        raise EncoderUnavailable(f"{arguments[0]}: cannot be made a model of OpenVINO ({why})")
+
+
+def _cache(weights_digest: str) -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(base) / "medsiglip-search" / "openvino" / weights_digest[:16]

@@ -1,0 +1,99 @@
+"""The two towers of a SigLIP checkpoint, and which way the image tower is run on this machine."""
+
+import logging
+import threading
+from functools import cached_property
+
+import torch
+from transformers import SiglipTextModel
+
+from medsiglip_search.encoders.calibration import Sample
+from medsiglip_search.encoders.image_towers import ImageTower, openvino, openvino_library
+from medsiglip_search.encoders.image_towers.eager import TorchTower
+from medsiglip_search.encoders.image_towers.gpu import gpu_tower
+from medsiglip_search.encoders.image_towers.openvino_library import EXTRA
+from medsiglip_search.encoders.precision import DTYPES, Computed, chosen
+from medsiglip_search.encoders.siglip.checkpoint import SiglipCheckpoint
+from medsiglip_search.encoders.siglip.vision import VisionTower
+
+log = logging.getLogger(__name__)
+
+LARGE = 100_000_000
+"""Parameters from which on a processor takes long for a picture."""
+
+HANDED_OVER = {"slow": 4, "cpu": 32, "cuda": 128}
+"""Pictures worth handing over at once: few where each takes a second, for a killed run loses them."""
+
+
+class SiglipTowers:
+    """The towers of a checkpoint, each loaded when it is first asked for, by whichever thread.
+
+    batch_size: pictures worth handing over at once.
+    torch_together: pictures or texts that torch multiplies at once; one at a time is the fastest that it does
+        with a large tower on a processor.
+    """
+
+    def __init__(
+        self,
+        checkpoint: SiglipCheckpoint,
+        device: torch.device,
+        precision: Computed,
+        sample: Sample | None = None,
+    ) -> None:
+        """Load nothing yet, but for a reduced precision, which has to prove itself.
+
+        Raises EncoderUnavailable if it cannot.
+        """
+        parameters = checkpoint.weights.parameters
+        self._is_slow = device.type == "cpu" and parameters >= LARGE
+        self.batch_size = HANDED_OVER["slow" if self._is_slow else device.type]
+        self.torch_together = 1 if self._is_slow else 32
+        self._checkpoint = checkpoint
+        self._device = device
+        self._precision = precision
+        self._sample = sample
+        self._full = precision if precision in DTYPES else chosen("auto", device, parameters)
+        self._loading = threading.RLock()
+        if precision not in DTYPES:
+            self.images  # noqa: B018 - is loaded
+
+    @property
+    def images(self) -> ImageTower:
+        """The image tower, the fastest way that this machine has. Raises EncoderUnavailable."""
+        with self._loading:
+            return self._images
+
+    @property
+    def vision(self) -> VisionTower:
+        """The image tower as torch runs it. Raises EncoderUnavailable."""
+        with self._loading:
+            return self._vision
+
+    @property
+    def text(self) -> SiglipTextModel:
+        """The text tower. Raises EncoderUnavailable."""
+        with self._loading:
+            return self._text
+
+    @cached_property
+    def _images(self) -> ImageTower:
+        if self._device.type == "cuda":
+            return gpu_tower(self._vision, self._precision, self._sample)
+        if self._precision == "int8" or self._is_slow:
+            if openvino.is_for(self._precision):
+                return openvino.load(
+                    self._checkpoint, self._precision, self._full, self._sample, self.batch_size
+                )
+            if not openvino_library.is_installed():
+                log.warning("this processor embeds pictures about 1.8 times as fast with OpenVINO: %s", EXTRA)
+        return TorchTower(self._vision, self.torch_together)
+
+    @cached_property
+    def _vision(self) -> VisionTower:
+        return VisionTower(
+            self._checkpoint.load_vision(DTYPES[self._full], self._device), self._checkpoint.spec
+        )
+
+    @cached_property
+    def _text(self) -> SiglipTextModel:
+        return self._checkpoint.load_text(DTYPES[self._full], self._device)
