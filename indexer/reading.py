@@ -1,6 +1,6 @@
 """From a file to the frames worth embedding, or to the reason why there are none."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class FileEnd:
 
 def read_files(
     jobs: Iterable[Job], frames_per_instance: int, spec: PreprocessSpec, guard: Guard
-) -> Iterator[Frame | FileEnd]:
+) -> Generator[Frame | FileEnd, None, None]:
     """Yield for each file its sampled frames, then its end, file by file in the order of `jobs`.
 
     spec: how pictures are made of files, and fitted to the encoder.

@@ -18,7 +18,7 @@ STREAMS_AHEAD = 64
 STOP_SECONDS = 5.0
 
 
-def side_by_side(streams: Iterable[Generator[T, None, None]], workers: int) -> Iterator[T]:
+def side_by_side(streams: Iterable[Generator[T, None, None]], workers: int) -> Generator[T, None, None]:
     """Yield all items of all streams, stream after stream, while threads draw on the next ones.
 
     workers: how many streams are drawn from at once. Each is at most ITEMS_AHEAD items ahead, and at most

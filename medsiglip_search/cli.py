@@ -29,6 +29,7 @@ from medsiglip_search.commands.options import (
     Device,
     EncoderName,
     GalleryPath,
+    Precision,
 )
 from medsiglip_search.commands.output import (
     print_cells,
@@ -46,6 +47,8 @@ from medsiglip_search.terminal import note
 from medsiglip_search.windows import Window, parse_window
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from indexer.pipeline import IndexReport, Progress
     from medsiglip_search.encoders import Encoder
     from medsiglip_search.explain.gathering import FileOf
@@ -165,6 +168,7 @@ def index(
     ] = None,
     encoder: EncoderName = None,
     device: Device = "auto",
+    precision: Precision = "auto",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures for the encoder at once.")] = None,
     frames_per_instance: Annotated[
         int, typer.Option(min=1, show_default=True, help="At most so many frames of a file, evenly spaced.")
@@ -210,21 +214,33 @@ def index(
     gallery_folder.require_no_writer(gallery)  # to load an encoder takes long
 
     from indexer.pipeline import Interrupted, check_inputs
+    from indexer.sampling import sample_pictures
     from medsiglip_search.encoders import load_encoder
+    from medsiglip_search.encoders.calibration import SAMPLED
     from medsiglip_search.gallery import Gallery
+    from medsiglip_search.images.guard import Limits
 
     check_inputs(archives, metadata)
     window = parse_window(ct_window) if ct_window is not None else None
     if encoder is None:
         encoder = Gallery.open(gallery).meta.encoder if Gallery.exists(gallery) else DEMO_ENCODER
     say_what_demo_knows(encoder)
-    loaded = load_encoder(encoder, device)
-    own = Gallery.open(gallery).meta.spec if Gallery.exists(gallery) else loaded.spec
+    existing = Gallery.open(gallery).meta.spec if Gallery.exists(gallery) else None
+
+    def spec_of(own: PreprocessSpec) -> PreprocessSpec:
+        return _chosen_spec(existing or own, fit, resample, window)
+
+    def sample(own: PreprocessSpec) -> list["np.ndarray"]:
+        return sample_pictures(
+            archives, spec_of(own), SAMPLED, workers=workers, limits=Limits(timeout_s=decode_timeout)
+        )
+
+    loaded = load_encoder(encoder, device, precision, sample)
     try:
         report = _index(
             gallery,
             archives,
-            loaded.with_spec(_chosen_spec(own, fit, resample, window)),
+            loaded.with_spec(spec_of(loaded.spec)),
             batch_size=batch_size,
             frames_per_instance=frames_per_instance,
             metadata=metadata,

@@ -33,6 +33,15 @@ Device = Annotated[
         envvar="MEDSIGLIP_DEVICE", show_envvar=True, show_default=True, help="auto, or as torch names it."
     ),
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        envvar="MEDSIGLIP_PRECISION",
+        show_envvar=True,
+        show_default=True,
+        help="auto: bf16 where the device has it, else fp32. Or fp32, bf16, int8 (processor), fp8 (GPU).",
+    ),
+]
 DecodeTimeout = Annotated[
     float,
     typer.Option(

@@ -13,8 +13,10 @@ FAITHFUL = 0.998
 CALIBRATING, PROVING = 32, 16
 """Pictures that a reduced precision is fitted to, and others that it must prove itself on."""
 
+SAMPLED = CALIBRATING + PROVING
+
 Sample = Callable[[PreprocessSpec], Sequence[np.ndarray]]
-"""Returns at most `CALIBRATING + PROVING` pictures of the archive that is to be embedded, (H, W, 3) uint8, in
+"""Returns at most `SAMPLED` pictures of the archive that is to be embedded, (H, W, 3) uint8, in
 no order. Its argument is the encoder's own spec."""
 
 

@@ -9,6 +9,7 @@ By itself, since what it takes (some times the size of the weights) goes back to
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,10 +48,21 @@ def quantise(full: Path, out: Path, pictures: Path) -> None:
         quantiser.Dataset([each[None] for each in levels]),
         subset_size=len(levels),
         model_type=quantiser.ModelType.TRANSFORMER,
-        preset=quantiser.QuantizationPreset.MIXED,
+        advanced_parameters=quantiser.AdvancedQuantizationParameters(overflow_fix=_overflow_fix(quantiser)),
     )
     reduced.reshape([-1, *levels.shape[1:]])
     ov.save_model(reduced, out, compress_to_fp16=False)
+
+
+def _overflow_fix(quantiser: Any) -> Any:
+    """Return half the range of weights for processors that would clamp the sums of whole ones.
+
+    AVX2 and the first AVX-512 add pairs of products in 16 bits; VNNI and AMX add them in 32.
+    """
+    has = torch.cpu.get_capabilities()
+    adds_in_32_bits = any(has.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
+    fix = quantiser.OverflowFix
+    return fix.DISABLE if adds_in_32_bits else fix.ENABLE
 
 
 def main(source: str, out: str, kind: str, pictures: str = "") -> None:

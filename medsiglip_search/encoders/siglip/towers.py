@@ -15,6 +15,7 @@ from medsiglip_search.encoders.image_towers.openvino_library import EXTRA
 from medsiglip_search.encoders.precision import DTYPES, Computed, chosen
 from medsiglip_search.encoders.siglip.checkpoint import SiglipCheckpoint
 from medsiglip_search.encoders.siglip.vision import VisionTower
+from medsiglip_search.errors import EncoderUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -79,14 +80,23 @@ class SiglipTowers:
     def _images(self) -> ImageTower:
         if self._device.type == "cuda":
             return gpu_tower(self._vision, self._precision, self._sample)
-        if self._precision == "int8" or self._is_slow:
-            if openvino.is_for(self._precision):
-                return openvino.load(
-                    self._checkpoint, self._precision, self._full, self._sample, self.batch_size
-                )
+        if (self._precision == "int8" or self._is_slow) and (tower := self._by_openvino()) is not None:
+            return tower
+        return TorchTower(self._vision, self.torch_together)
+
+    def _by_openvino(self) -> ImageTower | None:
+        """Return the tower as OpenVINO runs it, None where torch must; raise EncoderUnavailable for int8."""
+        if not openvino.is_for(self._precision):
             if not openvino_library.is_installed():
                 log.warning("this processor embeds pictures about 1.8 times as fast with OpenVINO: %s", EXTRA)
-        return TorchTower(self._vision, self.torch_together)
+            return None
+        try:
+            return openvino.load(self._checkpoint, self._precision, self._full, self._sample, self.batch_size)
+        except EncoderUnavailable as error:
+            if self._precision == "int8":
+                raise
+            log.warning("%s; torch embeds the pictures instead", error)
+            return None
 
     @cached_property
     def _vision(self) -> VisionTower:

@@ -1,0 +1,360 @@
+"""OpenVINO runs the vision tower: the numbers of torch, files that are kept whole, int8 only if faithful."""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checkpoints import make_checkpoint
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from medsiglip_search.encoders.calibration import SAMPLED, Sample, least_cosine
+from medsiglip_search.encoders.image_towers import openvino as openvino_tower
+from medsiglip_search.encoders.image_towers import openvino_files, openvino_library
+from medsiglip_search.encoders.image_towers.openvino import OpenVinoTower, Way
+from medsiglip_search.encoders.siglip import SiglipEncoder, load_siglip, towers
+from medsiglip_search.errors import EncoderUnavailable
+from medsiglip_search.gallery import Gallery
+from medsiglip_search.records import PreprocessSpec
+
+pytestmark = pytest.mark.skipif(not openvino_library.is_installed(), reason="the extra openvino is not there")
+
+needs_bf16 = pytest.mark.skipif(
+    not openvino_library.is_installed() or not openvino_tower.multiplies_bf16(),
+    reason="OpenVINO does not multiply bf16 on this processor",
+)
+
+
+@pytest.fixture(autouse=True)
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny checkpoints here are large ones."""
+    monkeypatch.setattr(towers, "LARGE", 0)
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that OpenVINO's file lies beside."""
+    folder = make_checkpoint(tmp_path_factory.mktemp("openvino") / "checkpoint")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(towers, "LARGE", 0)
+        by_openvino(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def quantised(converted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with an int8 model beside it, too."""
+    folder = shutil.copytree(converted, tmp_path_factory.mktemp("int8") / "checkpoint")
+    load(folder, "int8", lambda spec: archive_pictures(SAMPLED))
+    return folder
+
+
+@pytest.fixture
+def own_copy(converted: Path, tmp_path: Path) -> Path:
+    """A copy that the test may damage."""
+    return shutil.copytree(converted, tmp_path / "copy", ignore=shutil.ignore_patterns("way-*"))
+
+
+def load(folder: Path, precision: str = "fp32", sample: Sample | None = None) -> SiglipEncoder:
+    return load_siglip(
+        folder, name="tiny", revision="local", device="cpu", precision=precision, sample=sample
+    )
+
+
+def by_openvino(folder: Path, precision: str = "fp32") -> SiglipEncoder:
+    """Return an encoder whose image tower is OpenVINO's."""
+    encoder = load(folder, precision)
+    assert isinstance(encoder._towers.images, OpenVinoTower)
+    return encoder
+
+
+def by_torch(folder: Path) -> SiglipEncoder:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(towers, "LARGE", 10**9)
+        encoder = load(folder)
+        assert not isinstance(encoder._towers.images, OpenVinoTower)
+    return encoder
+
+
+def archive_pictures(count: int) -> list[np.ndarray]:
+    """Return pictures that differ as those of an archive do: smooth, light and dark."""
+    rng = np.random.default_rng(0)
+    coarse = [rng.integers(0, 256, (4, 4, 3), dtype=np.uint8) for _ in range(count)]
+    return [
+        np.array(Image.fromarray(each).resize((40 + number, 60), Image.Resampling.BICUBIC))
+        for number, each in enumerate(coarse)
+    ]
+
+
+def refuse(*_: object) -> None:
+    raise AssertionError("this was not to be called")
+
+
+def test_embeddings_are_those_of_torch(converted: Path) -> None:
+    pictures = archive_pictures(7)
+
+    rows = by_openvino(converted).embed_images(pictures)
+
+    np.testing.assert_allclose(rows, by_torch(converted).embed_images(pictures), atol=1e-5)
+    assert by_openvino(converted).embed_images([]).shape == (0, 32)
+
+
+@needs_bf16
+def test_bf16_embeddings_stay_close_to_fp32(converted: Path) -> None:
+    pictures = archive_pictures(7)
+
+    rows = by_openvino(converted, "bf16").embed_images(pictures)
+
+    exact = by_openvino(converted).embed_images(pictures)
+    assert 0.999 <= least_cosine(rows, exact) < 1
+    assert not np.array_equal(rows, exact)
+
+
+@pytest.mark.parametrize("way", [Way(), Way(batch=2), Way(together=2)])
+def test_every_way_gives_the_same_rows_in_order(
+    converted: Path, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = archive_pictures(7)
+    expected = by_torch(converted).embed_images(pictures)
+    monkeypatch.setattr(openvino_tower, "_ways", lambda: [way])
+
+    rows = by_openvino(converted).embed_images(pictures)
+
+    np.testing.assert_allclose(rows, expected, atol=1e-5)
+
+
+def test_several_threads_may_embed_at_once(converted: Path) -> None:
+    encoder = by_openvino(converted)
+    pictures = archive_pictures(12)
+    expected = encoder.embed_images(pictures)
+
+    with ThreadPoolExecutor(4) as pool:
+        rows = list(pool.map(lambda picture: encoder.embed_images([picture])[0], pictures * 5))
+
+    np.testing.assert_allclose(rows, np.tile(expected, (5, 1)), atol=1e-6)
+
+
+def test_the_model_is_converted_once(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_files, "_converted", refuse)
+
+    by_openvino(converted)
+
+    assert [path.name[:5] for path in (converted / "openvino").iterdir()] == ["fp32-"]
+
+
+def test_a_damaged_file_is_made_again(own_copy: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (file,) = own_copy.glob("openvino/fp32-*/model.bin")
+    before = file.read_bytes()
+    file.write_bytes(before[:100] + bytes([before[100] ^ 1]) + before[101:])
+
+    by_openvino(own_copy)
+
+    assert "damaged; it is made again" in caplog.text
+    assert file.read_bytes() == before
+
+
+def test_other_weights_make_another_file(own_copy: Path) -> None:
+    pictures = archive_pictures(2)
+    before = by_openvino(own_copy).embed_images(pictures)
+    tensors = load_file(own_copy / "model.safetensors")
+    tensors["vision_model.head.mlp.fc2.bias"] += 1
+    save_file(tensors, own_copy / "model.safetensors", metadata={"format": "pt"})
+
+    after = by_openvino(own_copy).embed_images(pictures)
+
+    assert least_cosine(before, after) < 0.99
+    np.testing.assert_allclose(after, by_torch(own_copy).embed_images(pictures), atol=1e-5)
+    assert len(list(own_copy.glob("openvino/fp32-*"))) == 1
+
+
+def test_a_conversion_that_fails_leaves_nothing_and_torch_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "openvino.py").write_text("raise RuntimeError('no space for the model')")
+    monkeypatch.setattr(openvino_library, "is_installed", lambda: True)
+    encoder = load(folder)
+
+    rows = encoder.embed_images(archive_pictures(2))
+
+    np.testing.assert_allclose(rows, by_torch(folder).embed_images(archive_pictures(2)), atol=1e-6)
+    assert "no space for the model" in caplog.text
+    assert "torch embeds the pictures instead" in caplog.text
+    assert list((folder / "openvino").iterdir()) == []
+
+
+def test_beside_weights_that_nobody_may_write_the_users_cache_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+
+    by_openvino(folder)
+
+    assert not (folder / "openvino").exists()
+    assert len(list(tmp_path.glob("cache/medsiglip-search/openvino/*/fp32-*/model.xml"))) == 1
+
+
+def test_the_fastest_way_is_measured_once(own_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = by_openvino(own_copy)
+    encoder.embed_images(archive_pictures(3))
+    assert list(own_copy.glob("openvino/*/way-*.json")) == []
+
+    encoder.embed_images(archive_pictures(4))
+
+    (choice,) = own_copy.glob("openvino/*/way-*.json")
+    assert Way(**json.loads(choice.read_bytes())) in openvino_tower._ways()
+    monkeypatch.setattr(OpenVinoTower, "_measured", refuse)
+    choice.write_text('{"together": 1, "batch": 2}')
+    again = by_openvino(own_copy)
+    assert again._towers.images._way == Way(batch=2)  # type: ignore[attr-defined]
+    again.embed_images(archive_pictures(5))
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"together": 99}', '{"threads": 1}'])
+def test_a_choice_that_makes_no_sense_is_made_anew(own_copy: Path, content: str) -> None:
+    by_openvino(own_copy).embed_images(archive_pictures(4))
+    (choice,) = own_copy.glob("openvino/*/way-*.json")
+    choice.write_text(content)
+
+    by_openvino(own_copy).embed_images(archive_pictures(4))
+
+    assert Way(**json.loads(choice.read_bytes())) in openvino_tower._ways()
+
+
+def test_int8_is_smaller_and_faithful(quantised: Path) -> None:
+    pictures = archive_pictures(SAMPLED + 20)[SAMPLED:]  # others than it was calibrated on
+
+    rows = load(quantised, "int8").embed_images(pictures)
+
+    exact = by_torch(quantised).embed_images(pictures)
+    assert 0.998 <= least_cosine(rows, exact) < 0.9999999
+    (full,), (reduced,) = (list(quantised.glob(f"openvino/{kind}-*/model.bin")) for kind in ("fp32", "int8"))
+    assert reduced.stat().st_size < 0.5 * full.stat().st_size
+    texts = ["left effusion"]
+    np.testing.assert_array_equal(
+        load(quantised, "int8").embed_texts(texts), load(quantised).embed_texts(texts)
+    )
+
+
+def test_int8_is_calibrated_once_and_proves_itself_on_every_archive(
+    quantised: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_files, "_converted", refuse)
+    asked: list[PreprocessSpec] = []
+
+    def sample(spec: PreprocessSpec) -> Sequence[np.ndarray]:
+        asked.append(spec)
+        return archive_pictures(5)
+
+    assert load(quantised, "int8", sample).embed_images(archive_pictures(1)).shape == (1, 32)
+    assert asked == [PreprocessSpec(size=28)]
+
+
+def test_int8_refuses_itself_when_it_is_not_faithful(own_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One direction of the pictures' space is blown up: what eight bits keep of the others is too little.
+    tensors = load_file(own_copy / "model.safetensors")
+    tensors["vision_model.encoder.layers.0.mlp.fc1.weight"][0] *= 3e4
+    tensors["vision_model.encoder.layers.1.layer_norm1.weight"][0] *= 3e3
+    save_file(tensors, own_copy / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(
+        EncoderUnavailable, match=r"in int8 .* cosine of 0\.\d+ .* below 0.998; leave"
+    ) as caught:
+        load(own_copy, "int8", lambda spec: archive_pictures(SAMPLED))
+
+    assert "\n" not in str(caught.value)
+    assert list(own_copy.glob("openvino/int8-*")) == []
+
+
+def test_int8_needs_an_archive_with_pictures(converted: Path) -> None:
+    with pytest.raises(EncoderUnavailable, match="run index --precision int8 first"):
+        load(converted, "int8")
+    with pytest.raises(EncoderUnavailable, match="no picture of the archive could be read"):
+        load(converted, "int8", lambda spec: [])
+
+
+def test_without_the_extra_torch_embeds_and_says_what_it_would_bring(
+    converted: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for module in (openvino_tower, openvino_library):
+        monkeypatch.setattr(module, "is_installed", lambda: False)
+
+    rows = load(converted).embed_images(archive_pictures(2))
+
+    np.testing.assert_array_equal(rows, by_torch(converted).embed_images(archive_pictures(2)))
+    assert "pip install 'medsiglip-search[openvino]'" in caplog.text
+    with pytest.raises(EncoderUnavailable, match=r"pip install 'medsiglip-search\[openvino\]'"):
+        load(converted, "int8", lambda spec: archive_pictures(3))
+
+
+def test_small_models_are_left_to_torch(
+    converted: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(towers, "LARGE", 100_000_000)
+    monkeypatch.setattr(openvino_tower, "load", refuse)
+
+    with caplog.at_level(logging.INFO):
+        load(converted).embed_images(archive_pictures(2))
+
+    assert caplog.text == ""
+
+
+def test_nobody_is_told_that_openvino_is_used(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    program = f"""
+import socket, sys
+def refuse(*arguments): raise SystemExit(f"a connection to {{arguments}}")
+socket.socket.connect = socket.getaddrinfo = refuse
+from pathlib import Path
+from medsiglip_search.encoders.image_towers.openvino_convert import convert
+convert(Path({str(folder)!r}), Path({str(tmp_path / "model.xml")!r}), halved=False)
+from medsiglip_search.encoders.image_towers.openvino_library import nncf
+nncf()
+assert not [name for name in sys.modules if name.startswith("openvino_telemetry.")]
+"""
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(home)}
+
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+
+    assert not (home / "intel").exists()  # where it notes that it was allowed to
+
+
+def test_an_archive_is_indexed_in_int8(own_copy: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    for number, picture in enumerate(archive_pictures(SAMPLED + 5)):
+        Image.fromarray(picture).save(archive / f"{number:02}.png")
+    (archive / "notes.txt").write_text("no picture")
+    program = (
+        "import sys; from medsiglip_search.encoders.siglip import towers; towers.LARGE = 0; "
+        "from medsiglip_search.cli import main; main(sys.argv[1:])"
+    )
+
+    def index(gallery: Path, precision: str) -> np.ndarray:
+        options = ["--encoder", str(own_copy), "--precision", precision, "--device", "cpu", "--workers", "1"]
+        subprocess.run(
+            [sys.executable, "-c", program, "index", str(gallery), str(archive), *options],
+            check=True,
+            capture_output=True,
+        )
+        opened = Gallery.open(gallery)
+        return opened.embeddings_of(opened.select(None)).astype(np.float32)
+
+    reduced, full = index(tmp_path / "int8", "int8"), index(tmp_path / "fp32", "fp32")
+
+    assert len(reduced) == SAMPLED + 5
+    assert least_cosine(reduced, full) >= 0.998
+    assert not np.allclose(reduced, full, atol=1e-4)
