@@ -7,10 +7,9 @@ import copy
 import json
 import logging
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,14 +25,13 @@ from transformers import (
 from medsiglip_search.devices import device_of, multiplies_bf16
 from medsiglip_search.encoders.patches import each_alone
 from medsiglip_search.encoders.preprocess import preprocess
+from medsiglip_search.encoders.torch_calls import chunks, memory_error, unit
 from medsiglip_search.encoders.weights import Weights, read_weights
 from medsiglip_search.errors import EncoderUnavailable, GalleryMismatch, Reason, Unreadable
 from medsiglip_search.records import PreprocessSpec
 from medsiglip_search.transformers_notices import first_line, quiet
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 LARGE = 100_000_000
 """Parameters from which on a CPU takes pictures one at a time."""
@@ -96,10 +94,10 @@ class SiglipEncoder:
         device has not the memory for them.
         """
         rows = [np.empty((0, self.dim), np.float32)]
-        with _memory_error():
-            for chunk in _chunks(images, self.batch_size):
+        with memory_error():
+            for chunk in chunks(images, self.batch_size):
                 pixels = preprocess(chunk, self.spec, self._model.device).to(self._model.dtype)
-                rows.append(_unit(self._pooled(pixels)))
+                rows.append(unit(self._pooled(pixels)))
         embeddings = np.concatenate(rows)
         if broken := int((~np.isfinite(embeddings).all(axis=1)).sum()):
             message = f"the encoder gives no finite embedding for {broken} of {len(images)} pictures"
@@ -133,8 +131,8 @@ class SiglipEncoder:
         queries = torch.from_numpy(texts).to(self._model.device)
         cosines = [np.empty((0, len(texts), rows, rows), np.float32)]
         attention = [np.empty((0, rows, rows), np.float32)]
-        with _memory_error():
-            for chunk in _chunks(images, self.batch_size):
+        with memory_error():
+            for chunk in chunks(images, self.batch_size):
                 pixels = preprocess(chunk, self.spec, self._model.device).to(self._model.dtype)
                 tokens = self._model.vision_model(pixel_values=pixels).last_hidden_state
                 said, weights = each_alone(self._model.vision_model.head, tokens)
@@ -153,9 +151,9 @@ class SiglipEncoder:
         Raises EncoderUnavailable when an embedding is not finite: the weights must be damaged.
         """
         rows = [np.empty((0, self.dim), np.float32)]
-        for chunk in _chunks(texts, self.batch_size):
+        for chunk in chunks(texts, self.batch_size):
             ids = self.tokenize(chunk).to(self._model.device)
-            rows.append(_unit(self._model.text_model(input_ids=ids).pooler_output))
+            rows.append(unit(self._model.text_model(input_ids=ids).pooler_output))
         embeddings = np.concatenate(rows)
         if not np.isfinite(embeddings).all():
             raise EncoderUnavailable(f"{self.name}: gives text no finite embedding; fetch its weights again")
@@ -320,28 +318,3 @@ def _pair_logit(weights: Weights) -> tuple[float, float]:
             for key in {"logit_scale", "logit_bias"} & set(file.keys()):
                 found[key] = file.get_tensor(key).float().item()
     return float(np.exp(found["logit_scale"])), found["logit_bias"]
-
-
-def _unit(embeddings: torch.Tensor) -> np.ndarray:
-    # Not torch's normalize: it leaves a row of zeros as it is, where this gives NaN and is seen.
-    rows: np.ndarray = (embeddings.float() / embeddings.float().norm(dim=1, keepdim=True)).cpu().numpy()
-    return rows
-
-
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
-@contextmanager
-def _memory_error() -> Iterator[None]:
-    """Raise MemoryError for what torch raises instead."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
-        raise MemoryError("the device has not the memory for so many pictures") from None
-    except RuntimeError as error:
-        if "DefaultCPUAllocator" not in str(error):
-            raise
-        raise MemoryError("there is not the memory for so many pictures") from None
