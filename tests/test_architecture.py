@@ -29,6 +29,7 @@ HOMES = {
         "medsiglip_search/service/access/provider",
     ],
     "lance": ["medsiglip_search/gallery_table"],
+    "open_clip": ["medsiglip_search/encoders/open_clip"],
     "transformers": [
         "medsiglip_search/demo",
         "medsiglip_search/encoders/siglip",

@@ -1,5 +1,6 @@
 """Pictures and text -> embeddings in one space; an encoder by name."""
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from medsiglip_search.records import PreprocessSpec
 DEMO_ENCODER = "demo"
 """The encoder that knows synthetic pictures only."""
 
+OPEN_CLIP = "open_clip:"
+"""What the name of an OpenCLIP model begins with."""
+
 DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "weights"
 """Its checkpoint."""
 
@@ -22,6 +26,7 @@ ENCODERS = Catalogue(
     shipped={DEMO_ENCODER: Shipped(DEMO_FOLDER, "medsiglip_search.demo.train")},
     hub_names={"medsiglip": "google/medsiglip-448"},
     unavailable=EncoderUnavailable,
+    also=[f"{OPEN_CLIP}NAME for a model of OpenCLIP"],
 )
 
 
@@ -67,13 +72,29 @@ class Encoder(Protocol):
 def load_encoder(name: str | os.PathLike[str], device: str = "auto") -> Encoder:
     """Return the encoder of a name ("demo", "medsiglip"), a checkpoint folder, or a hub id ("org/name").
 
+    After "open_clip:" the folder or hub id is that of an OpenCLIP model, or one that OpenCLIP lists.
     device: "auto" (a GPU where there is one), or what torch calls it ("cpu", "cuda", "cuda:1").
     Raises EncoderUnavailable for a name that is unknown, and for a checkpoint that is gated, not at hand,
     incomplete or of another architecture.
     """
-    checkpoint = ENCODERS.locate(os.fspath(name))
+    asked = os.fspath(name)
+    if asked.startswith(OPEN_CLIP):
+        from medsiglip_search.encoders.open_clip import load_open_clip
+
+        return load_open_clip(asked.removeprefix(OPEN_CLIP), device=device)
+    checkpoint = ENCODERS.locate(asked)
+    if (checkpoint.folder / "open_clip_config.json").is_file() and not _is_siglip(checkpoint.folder):
+        raise EncoderUnavailable(f"{asked}: a checkpoint of OpenCLIP; pass {OPEN_CLIP}{asked}")
     from medsiglip_search.encoders.siglip import load_siglip  # torch and transformers take seconds to import
 
     return load_siglip(
         checkpoint.folder, name=checkpoint.name, revision=checkpoint.revision or "local", device=device
     )
+
+
+def _is_siglip(folder: Path) -> bool:
+    """Tell whether a folder is also a SigLIP as transformers has it: some repositories hold both layouts."""
+    try:
+        return bool(json.loads((folder / "config.json").read_text("utf-8"))["model_type"] == "siglip")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

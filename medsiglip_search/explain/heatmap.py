@@ -144,9 +144,9 @@ def spread(cells: np.ndarray, shape: tuple[int, ...], spec: PreprocessSpec) -> n
     rows, columns = shape
     if spec.fit == "crop" and rows != columns:  # as `middle` takes it
         length = min(rows, columns)
-        top, left = (rows - length) // 2, (columns - length) // 2
+        above, before = (rows - length) // 2, (columns - length) // 2
         values = np.zeros((rows, columns), np.float32)
-        values[top : top + length, left : left + length] = spread(cells, (length, length), spec)
+        values[above : above + length, before : before + length] = spread(cells, (length, length), spec)
         return values
     side = len(cells)
     left, top, right, bottom = 0.0, 0.0, float(side), float(side)
