@@ -85,13 +85,13 @@ def _model(folder: Path, weights: Path, config: Config) -> Any:
         raise EncoderUnavailable(f"{weights}: does not fit {config.source} ({detail[:200]})") from error
     if missing := sorted(keys.missing_keys):
         raise EncoderUnavailable(
-            f"{weights}: lacks {len(missing)} of the tensors that {config.source} asks for (first {missing[0]})"
-            "; take both from one checkpoint"
+            f"{weights}: lacks {len(missing)} of the tensors that {config.source} asks for (first "
+            f"{missing[0]}); take both from one checkpoint"
         )
     if unknown := sorted(keys.unexpected_keys):
         raise EncoderUnavailable(
-            f"{weights}: has {len(unknown)} tensors that {config.source} knows nothing of (first {unknown[0]})"
-            "; take both from one checkpoint"
+            f"{weights}: has {len(unknown)} tensors that {config.source} knows nothing of (first "
+            f"{unknown[0]}); take both from one checkpoint"
         )
     return model.eval().requires_grad_(False)
 

@@ -73,8 +73,8 @@ def _of_tag(name: str, architecture: str, tag: str) -> tuple[Checkpoint, Config]
         )
     folder = _snapshot(replace(MODELS, complete=_has_weights), repository)
     model = dict(open_clip.get_model_config(architecture))
-    # Some weights were trained with OpenAI's approximation of GELU, and are listed under architectures without
-    # it, too. With another activation than in training they are worth less, and OpenCLIP only warns.
+    # Some weights were trained with OpenAI's approximation of GELU, and are listed under architectures
+    # without it, too. With another activation than in training they are worth less, and OpenCLIP only warns.
     model["quick_gelu"] = bool(model.get("quick_gelu") or found.get("quick_gelu"))
     source = f"OpenCLIP's configuration of {name}"
     return Checkpoint(folder, OPEN_CLIP + name, folder.name), Config(model, found, source)
@@ -89,6 +89,6 @@ def _snapshot(catalogue: Catalogue, hub_id: str) -> Path:
         return folder
     raise EncoderUnavailable(
         f"{hub_id}: no safetensors weights on the hub; pickled ones (open_clip_pytorch_model.bin) can run "
-        "code when they are opened and are not fetched; convert them, as docs/encoders.md tells, and pass the "
-        "folder"
+        "code when they are opened and are not fetched; convert them, as docs/encoders.md tells, and pass "
+        "the folder"
     )
