@@ -310,6 +310,23 @@ def test_pickled_weights_are_never_opened(own_clip: Path) -> None:
     assert message.endswith(f"convert them to {WEIGHTS}, as docs/encoders.md tells")
 
 
+def test_the_documented_conversion_of_pickled_weights_gives_the_same_model(
+    biomedclip: Path, own_biomedclip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "encoders.md").read_text("utf-8")
+    recipe = page.split("```python\n")[1].split("```")[0]
+    torch.save(load_file(own_biomedclip / WEIGHTS), own_biomedclip / "open_clip_pytorch_model.bin")
+    (own_biomedclip / WEIGHTS).unlink()
+    monkeypatch.chdir(own_biomedclip.parent)
+    assert "pickled weights only" in refusal(own_biomedclip)
+
+    exec(recipe, {})
+
+    encoder = load_encoder("open_clip:biomedclip", device="cpu")
+    whole = load_encoder(f"open_clip:{biomedclip}", device="cpu")
+    assert np.array_equal(encoder.embed_texts(SENTENCES), whole.embed_texts(SENTENCES))
+
+
 @pytest.mark.parametrize("keep", [0, 7, 100, 5000, -1])
 def test_truncated_weights_are_refused(own_clip: Path, keep: int) -> None:
     path = own_clip / WEIGHTS
