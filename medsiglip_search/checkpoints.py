@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from medsiglip_search.errors import MedSiglipSearchError
 
 CHECKPOINT_FILES = (
     "config.json",
+    "open_clip_config.json",  # by which a checkpoint of OpenCLIP is told apart
     "preprocessor_config.json",
     "special_tokens_map.json",
     "spiece.model",
@@ -19,6 +20,11 @@ CHECKPOINT_FILES = (
     "*.safetensors",
     "*.safetensors.index.json",
 )
+
+
+def is_whole(folder: Path) -> bool:
+    """Tell whether a checkpoint's configuration, weights and tokenizer are all there."""
+    return all(any(folder.glob(pattern)) for pattern in ("config.json", "*.safetensors", "tokenizer*"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,8 @@ class Catalogue:
     """What the models of one kind are called, and how their checkpoints are found.
 
     kind: in the words of a message. shipped, hub_names: by short names. unavailable: what is raised.
-    files: the names of what is fetched, with wildcards. also: what else a user may give, for the message.
+    files: the names of what is fetched, with wildcards. complete: tells whether a copy in the cache will do.
+    also: what else a user may give, for the message.
     """
 
     kind: str
@@ -54,6 +61,7 @@ class Catalogue:
     hub_names: Mapping[str, str]
     unavailable: type[MedSiglipSearchError]
     files: Sequence[str] = CHECKPOINT_FILES
+    complete: Callable[[Path], bool] = is_whole
     also: Sequence[str] = ()
 
     def require_known(self, name: str) -> None:
@@ -96,10 +104,10 @@ class Catalogue:
         path = Path(os.path.expanduser(name))
         if name not in self.hub_names and path.is_dir():
             return Checkpoint(path, str(path.resolve()), None)
-        folder = self._snapshot(self.hub_names.get(name, name))
+        folder = self.snapshot(self.hub_names.get(name, name))
         return Checkpoint(folder, name, folder.name)
 
-    def _snapshot(self, hub_id: str) -> Path:
+    def snapshot(self, hub_id: str) -> Path:
         """Return the folder of a hub checkpoint; its name is the commit.
 
         A copy in the cache is used as it is and without the network, so a gallery goes on with the revision
@@ -116,7 +124,7 @@ class Catalogue:
         try:
             folder = Path(snapshot_download(hub_id, allow_patterns=files, local_files_only=True))
             # Another tool may have fetched only a part of the checkpoint.
-            if all(any(folder.glob(pattern)) for pattern in ("config.json", "*.safetensors", "tokenizer*")):
+            if self.complete(folder):
                 return folder
         except LocalEntryNotFoundError:
             pass

@@ -186,9 +186,9 @@ def index(
             metavar="NAME|C,W", help="One window for CT, HU; by default three, in red, green, blue."
         ),
     ] = None,
-    fit: Annotated[Fit | None, typer.Option(help="pad by default, as MedSigLIP was trained.")] = None,
+    fit: Annotated[Fit | None, typer.Option(help="By default the encoder's own: pad for MedSigLIP.")] = None,
     resample: Annotated[
-        Resample | None, typer.Option(help="tf_bilinear by default, as MedSigLIP was trained.")
+        Resample | None, typer.Option(help="By default the encoder's own: tf_bilinear for MedSigLIP.")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that decode; by default one for each processor.")

@@ -18,16 +18,17 @@ FORMAT_VERSION = 2
 Value = str | int | float | bool | None
 """What one cell of a metadata column holds."""
 
-Fit = Literal["pad", "stretch"]
-Resample = Literal["tf_bilinear", "bicubic"]
+Fit = Literal["pad", "stretch", "crop"]
+Resample = Literal["tf_bilinear", "bicubic", "bilinear"]
 
 
 @dataclass(frozen=True, slots=True)
 class PreprocessSpec:
     """How a picture becomes the encoder's input; stored in the gallery and compared at every open.
 
-    fit: "pad" adds zeros to a square, picture in the middle; "stretch" ignores the aspect.
-    resample: "tf_bilinear" is TensorFlow's bilinear kernel without antialiasing.
+    fit: "pad" adds zeros to a square, picture in the middle; "stretch" ignores the aspect; "crop"
+        keeps the middle square.
+    resample: "tf_bilinear" is TensorFlow's bilinear kernel without antialiasing; the others are Pillow's.
     mean, std: of pixels scaled to 0..1.
     rendering: how the picture was made of a file whose values are no colours.
     """

@@ -31,6 +31,7 @@ HOMES = {
     "nncf": ["medsiglip_search/encoders/image_towers/openvino_library"],
     "openvino": ["medsiglip_search/encoders/image_towers/openvino_library"],
     "lance": ["medsiglip_search/gallery_table"],
+    "open_clip": ["medsiglip_search/encoders/open_clip"],
     "transformers": [
         "medsiglip_search/demo",
         "medsiglip_search/encoders/siglip",

@@ -118,6 +118,19 @@ def test_the_padding_of_the_encoder_is_not_in_the_map() -> None:
     assert whole[10:].argmax() // 80 == 29  # not the hotter rows of the padding
 
 
+def test_what_the_encoder_crops_away_is_cold() -> None:
+    square = np.arange(64, dtype=np.float32).reshape(8, 8)
+    spec = PreprocessSpec(size=112, fit="crop")
+
+    wide = spread(square, (40, 80), spec)
+
+    assert wide.shape == (40, 80)
+    assert not wide[:, :20].any()
+    assert not wide[:, 60:].any()
+    np.testing.assert_allclose(wide[:, 20:60], spread(square, (40, 40), spec))
+    np.testing.assert_allclose(spread(square.T, (80, 40), spec), wide.T, atol=1e-6)
+
+
 def wide_low(square: np.ndarray) -> float:
     """Return what bilinear sampling gives at the top left pixel of rows 2 to 5: between rows 1 and 2."""
     return float(square[1, 0] + (square[2, 0] - square[1, 0]) * 0.55)

@@ -16,11 +16,12 @@ from checkpoints import make_checkpoint
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from medsiglip_search.encoders import image_towers
 from medsiglip_search.encoders.calibration import SAMPLED, Sample, least_cosine
 from medsiglip_search.encoders.image_towers import openvino as openvino_tower
 from medsiglip_search.encoders.image_towers import openvino_files, openvino_library
 from medsiglip_search.encoders.image_towers.openvino import OpenVinoTower, Way
-from medsiglip_search.encoders.siglip import SiglipEncoder, load_siglip, towers
+from medsiglip_search.encoders.siglip import SiglipEncoder, load_siglip
 from medsiglip_search.errors import EncoderUnavailable
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.records import PreprocessSpec
@@ -36,7 +37,7 @@ needs_bf16 = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny checkpoints here are large ones."""
-    monkeypatch.setattr(towers, "LARGE", 0)
+    monkeypatch.setattr(image_towers, "LARGE", 0)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint that OpenVINO's file lies beside."""
     folder = make_checkpoint(tmp_path_factory.mktemp("openvino") / "checkpoint")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(towers, "LARGE", 0)
+        patch.setattr(image_towers, "LARGE", 0)
         by_openvino(folder)
     return folder
 
@@ -78,7 +79,7 @@ def by_openvino(folder: Path, precision: str = "fp32") -> SiglipEncoder:
 
 def by_torch(folder: Path) -> SiglipEncoder:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(towers, "LARGE", 10**9)
+        patch.setattr(image_towers, "LARGE", 10**9)
         encoder = load(folder)
         assert not isinstance(encoder._towers.images, OpenVinoTower)
     return encoder
@@ -301,7 +302,7 @@ def test_without_the_extra_torch_embeds_and_says_what_it_would_bring(
 def test_small_models_are_left_to_torch(
     converted: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(towers, "LARGE", 100_000_000)
+    monkeypatch.setattr(image_towers, "LARGE", 100_000_000)
     monkeypatch.setattr(openvino_tower, "load", refuse)
 
     with caplog.at_level(logging.INFO):
@@ -339,7 +340,7 @@ def test_an_archive_is_indexed_in_int8(own_copy: Path, tmp_path: Path) -> None:
         Image.fromarray(picture).save(archive / f"{number:02}.png")
     (archive / "notes.txt").write_text("no picture")
     program = (
-        "import sys; from medsiglip_search.encoders.siglip import towers; towers.LARGE = 0; "
+        "import sys; from medsiglip_search.encoders import image_towers; image_towers.LARGE = 0; "
         "from medsiglip_search.cli import main; main(sys.argv[1:])"
     )
 

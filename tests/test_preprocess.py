@@ -11,7 +11,7 @@ from PIL import Image
 
 from medsiglip_search.encoders.fitting import fitted, pad_square
 from medsiglip_search.encoders.preprocess import preprocess
-from medsiglip_search.records import PreprocessSpec
+from medsiglip_search.records import PreprocessSpec, Resample
 
 REFERENCE = Path(__file__).parents[1].parent / "shared" / "reference" / "resize"
 SOURCES = sorted(REFERENCE.glob("*.source.png"))
@@ -104,6 +104,43 @@ def test_stretch_ignores_the_aspect_and_pad_keeps_it() -> None:
 
     assert padded[0, 0, :, 0].tolist() == [-1, 1, 1, -1]
     assert stretched.unique().tolist() == [1]
+
+
+def test_crop_keeps_the_middle_of_the_longer_side() -> None:
+    wide, spec = grey([[1, 2, 3, 4], [5, 6, 7, 8]]), PreprocessSpec(size=2, fit="crop")
+
+    assert levels(wide, spec) == [[2, 3], [6, 7]]
+    assert levels(wide.transpose(1, 0, 2), spec) == [[2, 6], [3, 7]]
+    assert levels(wide[:, :2], spec) == [[1, 2], [5, 6]]
+
+
+@pytest.mark.parametrize("resample", ["tf_bilinear", "bicubic", "bilinear"])
+def test_crop_resizes_the_shorter_side(resample: Resample) -> None:
+    rows = np.arange(0, 240, 4)
+    tall = np.repeat(grey([[value] for value in rows]), 20, axis=1)  # 60 rows of 20
+
+    column = fitted(tall, PreprocessSpec(size=10, fit="crop", resample=resample))[:, 0, 0]
+
+    # Halved, the middle 10 of 30 rows are the means of the pairs of rows 20 to 39.
+    assert column.tolist() == pytest.approx((rows[20:40:2] + 2).tolist(), abs=1)
+
+
+def test_a_strip_is_not_enlarged_as_a_whole() -> None:
+    strip = np.full((90_000_000, 1, 3), 200, np.uint8)
+    strip[45_000_000 - 50 : 45_000_000 + 50] = 100
+
+    square = fitted(strip, PreprocessSpec(size=8, fit="crop", resample="bicubic"))
+
+    assert square.shape == (8, 8, 3)
+    assert np.unique(square).tolist() == [100]
+
+
+@pytest.mark.parametrize("shape", [(100, 60, 3), (10, 30, 3)])
+def test_bilinear_is_pillows(shape: tuple[int, int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(image).resize((28, 28), Image.Resampling.BILINEAR))
+
+    assert np.array_equal(fitted(image, PreprocessSpec(28, "stretch", "bilinear")), expected)
 
 
 @pytest.mark.parametrize("shape", [(100, 60, 3), (10, 30, 3)])

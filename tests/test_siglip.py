@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, SiglipModel
 
-from medsiglip_search.encoders import load_encoder, precision, weights
+from medsiglip_search.encoders import image_towers, load_encoder, precision, weights
 from medsiglip_search.encoders.preprocess import preprocess
-from medsiglip_search.encoders.siglip import SiglipEncoder, load_siglip, towers
+from medsiglip_search.encoders.siglip import SiglipEncoder, load_siglip
 from medsiglip_search.errors import EncoderUnavailable, Reason, Unreadable
 from medsiglip_search.records import PreprocessSpec
 
@@ -268,7 +268,7 @@ def test_bf16_is_for_all_but_the_smallest_models_on_processors_that_have_it(
 
 def test_bf16_embeddings_stay_close_to_fp32(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exact = load(checkpoint)
-    monkeypatch.setattr(towers, "LARGE", 0)
+    monkeypatch.setattr(image_towers, "LARGE", 0)
     monkeypatch.setattr(precision, "BF16_FROM", 0)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
 

@@ -24,7 +24,7 @@ EncoderName = Annotated[
     typer.Option(
         envvar="MEDSIGLIP_ENCODER",
         show_envvar=True,
-        help="demo, medsiglip, a checkpoint folder or a hub id; by default the gallery's own.",
+        help="demo, medsiglip, a checkpoint folder, a hub id, open_clip:NAME; by default the gallery's own.",
     ),
 ]
 Device = Annotated[

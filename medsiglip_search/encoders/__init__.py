@@ -1,5 +1,6 @@
 """Pictures and text -> embeddings in one space; an encoder by name."""
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 DEMO_ENCODER = "demo"
 """The encoder that knows synthetic pictures only."""
 
+OPEN_CLIP = "open_clip:"
+"""What the name of an OpenCLIP model begins with."""
+
 DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "weights"
 """Its checkpoint."""
 
@@ -25,6 +29,7 @@ ENCODERS = Catalogue(
     shipped={DEMO_ENCODER: Shipped(DEMO_FOLDER, "medsiglip_search.demo.train")},
     hub_names={"medsiglip": "google/medsiglip-448"},
     unavailable=EncoderUnavailable,
+    also=[f"{OPEN_CLIP}NAME for a model of OpenCLIP"],
 )
 
 
@@ -75,6 +80,7 @@ def load_encoder(
 ) -> Encoder:
     """Return the encoder of a name ("demo", "medsiglip"), a checkpoint folder, or a hub id ("org/name").
 
+    After "open_clip:" the folder or hub id is that of an OpenCLIP model, or one that OpenCLIP lists.
     device: "auto" (a GPU where there is one), or what torch calls it ("cpu", "cuda", "cuda:1").
     precision: "auto" (bf16 where the device multiplies it, else fp32), "fp32", "bf16", "int8" on processors,
         "fp8" on GPUs. sample: returns the pictures that int8 and fp8 must prove themselves on.
@@ -82,7 +88,14 @@ def load_encoder(
     incomplete or of another architecture, and for a precision that the device does not have or that changes
     embeddings too much.
     """
-    checkpoint = ENCODERS.locate(os.fspath(name))
+    asked = os.fspath(name)
+    if asked.startswith(OPEN_CLIP):
+        from medsiglip_search.encoders.open_clip import load_open_clip
+
+        return load_open_clip(asked.removeprefix(OPEN_CLIP), device=device, precision=precision)
+    checkpoint = ENCODERS.locate(asked)
+    if (checkpoint.folder / "open_clip_config.json").is_file() and not _is_siglip(checkpoint.folder):
+        raise EncoderUnavailable(f"{asked}: a checkpoint of OpenCLIP; pass {OPEN_CLIP}{asked}")
     from medsiglip_search.encoders.siglip import load_siglip  # torch and transformers take seconds to import
 
     return load_siglip(
@@ -93,3 +106,11 @@ def load_encoder(
         precision=precision,
         sample=sample,
     )
+
+
+def _is_siglip(folder: Path) -> bool:
+    """Tell whether a folder is also a SigLIP as transformers has it: some repositories hold both layouts."""
+    try:
+        return bool(json.loads((folder / "config.json").read_text("utf-8"))["model_type"] == "siglip")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -5,7 +5,10 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from medsiglip_search.records import PreprocessSpec
+from medsiglip_search.records import PreprocessSpec, Resample
+
+LONGEST = 100
+"""How many times longer than wide a picture is at most before its middle is cropped."""
 
 
 def fitted(image: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
@@ -15,7 +18,11 @@ def fitted(image: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"a picture must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
-    return resized(pad_square(image) if spec.fit == "pad" else image, spec)
+    square = (spec.size, spec.size)
+    if spec.fit == "crop":
+        part = _middle_of_strip(image)
+        return middle(resized(part, _covering(part.shape, spec.size), spec.resample), spec.size)
+    return resized(pad_square(image) if spec.fit == "pad" else image, square, spec.resample)
 
 
 def pad_square(image: np.ndarray) -> np.ndarray:
@@ -33,34 +40,63 @@ def pad_square(image: np.ndarray) -> np.ndarray:
     return square
 
 
-def resized(image: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
-    """Return (size, size, 3) uint8, the aspect ignored."""
-    if image.shape == (spec.size, spec.size, 3):
+def middle(image: np.ndarray, size: int) -> np.ndarray:
+    """Return the (size, size, 3) in the middle of a picture that is at least so large.
+
+    Of an odd remainder, the smaller or the larger half is above and to the left, as torchvision's CenterCrop
+    has it: Python rounds a half to the even number.
+    """
+    top, left = (round((length - size) / 2) for length in image.shape[:2])
+    return image[top : top + size, left : left + size]
+
+
+def _covering(shape: tuple[int, ...], size: int) -> tuple[int, int]:
+    """Return rows and columns of a picture whose shorter side is `size`; the longer one is rounded down."""
+    rows, columns = shape[:2]
+    short = min(rows, columns)
+    return size * rows // short, size * columns // short
+
+
+def _middle_of_strip(image: np.ndarray) -> np.ndarray:
+    """Return the picture, or the middle of one so long that to enlarge it all would take gigabytes."""
+    short = min(image.shape[:2])
+    rows, columns = (
+        slice(max(0, (length - LONGEST * short) // 2), (length + LONGEST * short + 1) // 2)
+        for length in image.shape[:2]
+    )
+    return image[rows, columns]
+
+
+def resized(image: np.ndarray, shape: tuple[int, int], resample: Resample) -> np.ndarray:
+    """Return (rows, columns, 3) uint8 of this shape, the aspect ignored."""
+    if image.shape[:2] == shape:
         return image
-    if spec.resample == "bicubic":
-        # The published processor configuration: Pillow's resize, which widens the kernel when it shrinks.
-        small = Image.fromarray(image).resize((spec.size, spec.size), Image.Resampling.BICUBIC)
-        return np.array(small)
-    return _tf_bilinear(image, spec.size)
+    if resample == "tf_bilinear":
+        return _tf_bilinear(image, *shape)
+    # What published configurations name is Pillow's resize, which widens the kernel when it shrinks.
+    kernel = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}[resample]
+    return np.array(Image.fromarray(image).resize(shape[::-1], kernel))
 
 
-def _tf_bilinear(image: np.ndarray, size: int) -> np.ndarray:
-    """Return (size, size, 3) uint8, as `tf.image.resize(..., antialias=False)` cast to uint8.
+def _tf_bilinear(image: np.ndarray, to_rows: int, to_columns: int) -> np.ndarray:
+    """Return (to_rows, to_columns, 3) uint8, as `tf.image.resize(..., antialias=False)` cast to uint8.
 
     torch's `interpolate` has the same kernel, but it weighs in another order, and where the exact result is
     a whole number its last bit decides which grey level the cast keeps. This is TensorFlow's own order
     (resize_bilinear_op.cc), and it reads only the four pixels that each result needs.
     """
     rows, columns = image.shape[:2]
-    above, below, down = _between(rows, size)
-    left, right, across = _between(columns, size)
+    above, below, down = _between(rows, to_rows)
+    left, right, across = _between(columns, to_columns)
     # The three colours of all columns in one line: gathered at once, that takes a third of the time.
     left, right = ((3 * places[:, None] + np.arange(3)).ravel() for places in (left, right))
     lines, across = image.reshape(rows, 3 * columns), across.repeat(3)
     top = _mixed(lines[above].take(left, axis=1), lines[above].take(right, axis=1), across)
     bottom = _mixed(lines[below].take(left, axis=1), lines[below].take(right, axis=1), across)
     levels = _mixed(top, bottom, down[:, None])
-    return levels.astype(np.uint8).reshape(size, size, 3)  # drops the fraction, as TensorFlow's cast does
+    return levels.astype(np.uint8).reshape(
+        to_rows, to_columns, 3
+    )  # drops the fraction, as TensorFlow's cast does
 
 
 def _mixed(a: np.ndarray, b: np.ndarray, way: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 import torch
 
-from medsiglip_search.devices import multiplies_bf16
+from medsiglip_search.devices import device_of, multiplies_bf16
 from medsiglip_search.errors import EncoderUnavailable
 
 Precision = Literal["auto", "fp32", "bf16", "int8", "fp8"]
@@ -17,6 +17,14 @@ BF16_FROM = 2_000_000
 """Parameters from which on bf16 pays: below, most of the time goes elsewhere."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def target(device: str) -> torch.device:
+    """Return the device of a name. Raises EncoderUnavailable for one that is not on this machine."""
+    try:
+        return device_of(device)
+    except ValueError as error:
+        raise EncoderUnavailable(str(error)) from error
 
 
 def chosen(precision: str, device: torch.device, parameters: int) -> Computed:

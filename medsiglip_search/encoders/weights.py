@@ -6,7 +6,7 @@ Reads the headers and a sample only: a checkpoint of 3.5 GB takes a fraction of 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -36,14 +36,15 @@ class Weights:
         return sum(prod(shape) for shape in self.shapes.values())
 
 
-def read_weights(folder: Path) -> Weights:
+def read_weights(folder: Path, names: Sequence[str] = ("model.safetensors",)) -> Weights:
     """Return the safetensors files of a checkpoint, checked for completeness.
 
+    names: of a file that holds them all, the preferred first; else an index may name several.
     Raises EncoderUnavailable when there are none, or one is missing, truncated or unreadable.
     """
     digest = hashlib.sha256()
     shapes: dict[str, tuple[int, ...]] = {}
-    files = _safetensors_files(folder)
+    files = _safetensors_files(folder, names)
     for path in files:
         try:
             shapes |= _read_file(path, digest)
@@ -52,16 +53,17 @@ def read_weights(folder: Path) -> Weights:
     return Weights(files, shapes, digest.hexdigest())
 
 
-def _safetensors_files(folder: Path) -> tuple[Path, ...]:
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.exists():
-        return (single,)
+def _safetensors_files(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
+    for name in names:
+        if (folder / name).exists():
+            return (folder / name,)
+    index = folder / "model.safetensors.index.json"
     if index.exists():
         try:
-            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-            if not names or not all(re.fullmatch(r"[\w.-]+\.safetensors", name) for name in names):
+            shards = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+            if not shards or not all(re.fullmatch(r"[\w.-]+\.safetensors", name) for name in shards):
                 raise ValueError("only names of safetensors files of this folder belong here")
-            files = tuple(folder / name for name in names)
+            files = tuple(folder / name for name in shards)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise EncoderUnavailable(f"{index}: not an index of safetensors files; fetch it again") from error
         if missing := [path.name for path in files if not path.exists()]:
@@ -73,9 +75,9 @@ def _safetensors_files(folder: Path) -> tuple[Path, ...]:
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
         raise EncoderUnavailable(
             f"{folder}: holds pickled weights only, which can run code when they are opened; "
-            "convert them to model.safetensors"
+            f"convert them to {names[0]}, as docs/encoders.md tells"
         )
-    raise EncoderUnavailable(f"{folder}: no weights (model.safetensors); fetch the whole checkpoint")
+    raise EncoderUnavailable(f"{folder}: no weights ({names[0]}); fetch the whole checkpoint")
 
 
 def _read_file(path: Path, digest: "hashlib._Hash") -> dict[str, tuple[int, ...]]:

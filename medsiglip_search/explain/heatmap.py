@@ -137,8 +137,17 @@ def smoothed(cells: np.ndarray, width: float = SMOOTHING) -> np.ndarray:
 
 
 def spread(cells: np.ndarray, shape: tuple[int, ...], spec: PreprocessSpec) -> np.ndarray:
-    """Return (H, W) float32 in 0..1: the part of the encoder's square that is the picture, at its size."""
+    """Return (H, W) float32 in 0..1: the part of the encoder's square that is the picture, at its size.
+
+    What was cropped away is as cold as the coldest place.
+    """
     rows, columns = shape
+    if spec.fit == "crop" and rows != columns:  # as `middle` takes it
+        length = min(rows, columns)
+        above, before = (rows - length) // 2, (columns - length) // 2
+        values = np.zeros((rows, columns), np.float32)
+        values[above : above + length, before : before + length] = spread(cells, (length, length), spec)
+        return values
     side = len(cells)
     left, top, right, bottom = 0.0, 0.0, float(side), float(side)
     if spec.fit == "pad":  # as `pad_square` places it

@@ -1,11 +1,38 @@
 """Ways to run a vision tower; `SiglipTowers` takes the fastest that a machine has."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from medsiglip_search.records import PreprocessSpec
+
+if TYPE_CHECKING:
+    import torch
+
+LARGE = 100_000_000
+"""Parameters from which on a processor takes long for a picture."""
+
+HANDED_OVER = {"slow": 4, "cpu": 32, "cuda": 128}
+"""Pictures worth handing over at once: few where each takes a second, for a killed run loses them."""
+
+
+def is_slow(device: "torch.device", parameters: int) -> bool:
+    """Tell whether a model of so many parameters takes long for a picture on this device."""
+    return device.type == "cpu" and parameters >= LARGE
+
+
+def handed_over(device: "torch.device", parameters: int) -> int:
+    """Return how many pictures are worth handing over at once."""
+    return HANDED_OVER["slow" if is_slow(device, parameters) else device.type]
+
+
+def multiplied_together(device: "torch.device", parameters: int) -> int:
+    """Return how many pictures or texts torch multiplies at once.
+
+    One at a time is the fastest that it does with a large tower on a processor.
+    """
+    return 1 if is_slow(device, parameters) else 32
 
 
 class ImageTower(Protocol):

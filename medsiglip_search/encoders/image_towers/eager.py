@@ -1,12 +1,12 @@
 """A vision tower that torch runs as it is, layer by layer."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from medsiglip_search.encoders.preprocess import stacked
-from medsiglip_search.encoders.siglip.vision import VisionTower
 from medsiglip_search.encoders.torch_calls import chunks, memory_error
 from medsiglip_search.records import PreprocessSpec
 
@@ -14,13 +14,24 @@ FEWEST_TOGETHER = 4
 """Pictures that a batch is filled up to. With AVX-512 two would do, with AMX three."""
 
 
+class Network(Protocol):
+    """A torch module that takes (N, size, size, 3) uint8 pictures, fitted, and returns (N, D)."""
+
+    dim: int
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __call__(self, levels: torch.Tensor) -> torch.Tensor: ...
+
+
 class TorchTower:
-    """A tower that torch runs as it is.
+    """A network that torch runs as it is.
 
     batch_size: how many pictures it multiplies at once.
     """
 
-    def __init__(self, tower: VisionTower, batch_size: int) -> None:
+    def __init__(self, tower: Network, batch_size: int) -> None:
         self.batch_size = batch_size
         self._tower = tower
 
@@ -30,7 +41,7 @@ class TorchTower:
         rows = [np.empty((0, self._tower.dim), np.float32)]
         with memory_error():
             for chunk in chunks(images, self.batch_size):
-                levels = self._filled(stacked(chunk, spec)).to(self._tower.model.device)
+                levels = self._filled(stacked(chunk, spec)).to(self._tower.device)
                 rows.append(self._tower(levels)[: len(chunk)].float().cpu().numpy())
         return np.concatenate(rows)
 

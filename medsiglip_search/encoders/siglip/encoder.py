@@ -3,7 +3,6 @@
 Pictures and text go in as in training: the text padded to its full length, and no attention mask.
 """
 
-import copy
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,71 +10,40 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medsiglip_search.devices import device_of
 from medsiglip_search.encoders.calibration import Sample
 from medsiglip_search.encoders.patches import each_alone
-from medsiglip_search.encoders.precision import chosen
+from medsiglip_search.encoders.precision import chosen, target
 from medsiglip_search.encoders.preprocess import stacked
 from medsiglip_search.encoders.siglip.checkpoint import SiglipCheckpoint, read_checkpoint
 from medsiglip_search.encoders.siglip.towers import SiglipTowers
-from medsiglip_search.encoders.texts import TextEmbedder
 from medsiglip_search.encoders.torch_calls import chunks, memory_error, unit
-from medsiglip_search.errors import EncoderUnavailable, GalleryMismatch, Reason, Unreadable
-from medsiglip_search.records import PreprocessSpec
+from medsiglip_search.encoders.two_towers import TwoTowers
+from medsiglip_search.errors import Reason, Unreadable
 
 
-class SiglipEncoder:
+class SiglipEncoder(TwoTowers):
     """A SigLIP checkpoint as an `Encoder`. Each tower is loaded when it is first needed."""
 
     def __init__(
-        self,
-        checkpoint: SiglipCheckpoint,
-        towers: SiglipTowers,
-        *,
-        name: str,
-        revision: str,
+        self, checkpoint: SiglipCheckpoint, towers: SiglipTowers, *, name: str, revision: str
     ) -> None:
-        self.name = name
-        self.revision = revision
-        self.weights_digest = checkpoint.weights.digest
-        self.spec = checkpoint.spec
-        self.dim = checkpoint.dim
-        self.scale, self.bias = checkpoint.scale, checkpoint.bias
-        self.batch_size = towers.batch_size
         self._towers = towers
         self._tokenizer = checkpoint.tokenizer
         # Padding and truncation are settings of the tokenizer, which each of its calls changes.
         self._tokenizing = threading.Lock()
-        self._text_length = checkpoint.text_length
-        self._texts = TextEmbedder(self.count_tokens, self._embed_fitting, self._text_length, self.dim)
-
-    def with_spec(self, spec: PreprocessSpec) -> "SiglipEncoder":
-        """Return this encoder for pictures that are prepared as `spec` says; it shares the weights.
-
-        Raises GalleryMismatch if its size or its normalisation is not the checkpoint's.
-        """
-        own = self.spec
-        if (spec.size, spec.mean, spec.std) != (own.size, own.mean, own.std):
-            raise GalleryMismatch(
-                f"{self.name}: takes pictures of {own.size} x {own.size}, mean {own.mean}, std {own.std}, "
-                f"the gallery has {spec.size} x {spec.size}, {spec.mean}, {spec.std}. Pass --encoder "
-                "or build a new gallery"
-            )
-        encoder = copy.copy(self)
-        encoder.spec = spec
-        return encoder
-
-    def embed_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Return (N, D) float32 embeddings of (H, W, 3) uint8 pictures of any sizes, each row of L2 norm 1.
-
-        Raises Unreadable(malformed) when an embedding of these pictures is not finite, MemoryError where the
-        device has not the memory for them, EncoderUnavailable where the tower cannot be loaded.
-        """
-        embeddings = unit(torch.from_numpy(self._towers.images.pooled(images, self.spec)))
-        if broken := int((~np.isfinite(embeddings).all(axis=1)).sum()):
-            message = f"the encoder gives no finite embedding for {broken} of {len(images)} pictures"
-            raise Unreadable(Reason.MALFORMED, message)
-        return embeddings
+        super().__init__(
+            name=name,
+            revision=revision,
+            weights_digest=checkpoint.weights.digest,
+            dim=checkpoint.dim,
+            spec=checkpoint.spec,
+            batch_size=towers.batch_size,
+            logit=(checkpoint.scale, checkpoint.bias),
+            text_length=checkpoint.text_length,
+            pool_images=lambda images, spec: towers.images.pooled(images, spec),
+            count_tokens=self.count_tokens,
+            embed_fitting=self._embed_fitting,
+        )
 
     @property
     def patch_rows(self) -> int:
@@ -107,24 +75,13 @@ class SiglipEncoder:
             raise Unreadable(Reason.MALFORMED, "the encoder gives no finite number for some of the patches")
         return np.concatenate(cosines), np.concatenate(attention)
 
-    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Return (N, D) float32 text embeddings, each row of L2 norm 1.
-
-        Text beyond the model's length is taken in parts that are averaged, and a warning logged.
-        Raises EncoderUnavailable when an embedding is not finite: the weights must be damaged.
-        """
-        return self._texts.embed(texts)
-
     @torch.inference_mode()
     def _embed_fitting(self, texts: Sequence[str]) -> np.ndarray:
         tower = self._towers.text
         rows = [np.empty((0, self.dim), np.float32)]
         for chunk in chunks(texts, self._towers.torch_together):
             rows.append(unit(tower(input_ids=self.tokenize(chunk).to(tower.device)).pooler_output))
-        embeddings = np.concatenate(rows)
-        if not np.isfinite(embeddings).all():
-            raise EncoderUnavailable(f"{self.name}: gives text no finite embedding; fetch its weights again")
-        return embeddings
+        return np.concatenate(rows)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has, its end included, however many. For any thread."""
@@ -135,7 +92,7 @@ class SiglipEncoder:
         """Return (N, L) int64 token ids, padded and cut to the text tower's length L. For any thread."""
         with self._tokenizing:
             encoded = self._tokenizer(
-                list(texts), padding="max_length", truncation=True, max_length=self._text_length
+                list(texts), padding="max_length", truncation=True, max_length=self.text_length
             )
         return torch.tensor(encoded["input_ids"])
 
@@ -158,11 +115,7 @@ def load_siglip(
     precision changes embeddings too much.
     """
     checkpoint = read_checkpoint(folder)
-    try:
-        target = device_of(device)
-    except ValueError as error:
-        raise EncoderUnavailable(str(error)) from error
-    towers = SiglipTowers(
-        checkpoint, target, chosen(precision, target, checkpoint.weights.parameters), sample
-    )
+    on = target(device)
+    computed = chosen(precision, on, checkpoint.weights.parameters)
+    towers = SiglipTowers(checkpoint, on, computed, sample)
     return SiglipEncoder(checkpoint, towers, name=name, revision=revision)

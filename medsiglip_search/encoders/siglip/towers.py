@@ -8,7 +8,14 @@ import torch
 from transformers import SiglipTextModel
 
 from medsiglip_search.encoders.calibration import Sample
-from medsiglip_search.encoders.image_towers import ImageTower, openvino, openvino_library
+from medsiglip_search.encoders.image_towers import (
+    ImageTower,
+    handed_over,
+    is_slow,
+    multiplied_together,
+    openvino,
+    openvino_library,
+)
 from medsiglip_search.encoders.image_towers.eager import TorchTower
 from medsiglip_search.encoders.image_towers.gpu import gpu_tower
 from medsiglip_search.encoders.image_towers.openvino_library import EXTRA
@@ -19,19 +26,11 @@ from medsiglip_search.errors import EncoderUnavailable
 
 log = logging.getLogger(__name__)
 
-LARGE = 100_000_000
-"""Parameters from which on a processor takes long for a picture."""
-
-HANDED_OVER = {"slow": 4, "cpu": 32, "cuda": 128}
-"""Pictures worth handing over at once: few where each takes a second, for a killed run loses them."""
-
 
 class SiglipTowers:
     """The towers of a checkpoint, each loaded when it is first asked for, by whichever thread.
 
-    batch_size: pictures worth handing over at once.
-    torch_together: pictures or texts that torch multiplies at once; one at a time is the fastest that it does
-        with a large tower on a processor.
+    batch_size: pictures worth handing over at once. torch_together: those that torch multiplies at once.
     """
 
     def __init__(
@@ -46,9 +45,9 @@ class SiglipTowers:
         Raises EncoderUnavailable if it cannot.
         """
         parameters = checkpoint.weights.parameters
-        self._is_slow = device.type == "cpu" and parameters >= LARGE
-        self.batch_size = HANDED_OVER["slow" if self._is_slow else device.type]
-        self.torch_together = 1 if self._is_slow else 32
+        self.batch_size = handed_over(device, parameters)
+        self.torch_together = multiplied_together(device, parameters)
+        self._is_slow = is_slow(device, parameters)
         self._checkpoint = checkpoint
         self._device = device
         self._precision = precision

@@ -31,6 +31,11 @@ class VisionTower(nn.Module):
         self.register_buffer("mean", torch.tensor(spec.mean, device=model.device), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std, device=model.device), persistent=False)
 
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.model.device
+        return device
+
     def forward(self, levels: torch.Tensor) -> torch.Tensor:
         """Return (N, D) embeddings, not of norm 1."""
         pooled: torch.Tensor = self.model.head(self.tokens(levels))
