@@ -37,7 +37,7 @@ FILES = 24
 TASKS = {"index": 10, "import": 3, "delete": 3, "compact": 3, "purge": 2, "search": 1}
 MARK = "CRASH_TEST"
 COMMIT_S = 0.06  # around which a kill is aimed at a commit
-ENDED_WITHIN_S = 10.0
+ENDED_WITHIN_S = 60.0
 
 Colour = tuple[int, int, int]
 

@@ -130,7 +130,7 @@ def serving(*answers: Answering) -> Iterator[Server]:
 def _answer(
     connection: socket.socket, server: Server, answers: Sequence[Answering], is_over: threading.Event
 ) -> None:
-    connection.settimeout(10)
+    connection.settimeout(60)
     with connection, suppress(OSError):
         head, body = _request(connection)
         asked = Connection(connection, head, body, is_over, threading.Event())

@@ -5,7 +5,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -316,13 +315,21 @@ def test_a_writer_sees_the_commits_of_the_one_before(tmp_path):
     assert stored(late) == ([(("a", 0, 1), [1, 0]), (("b", 0, 2), [0, 1])], [])
 
 
-def test_a_second_writer_is_refused_at_once_with_the_first_ones_process(tmp_path):
+def test_a_second_writer_is_refused_at_once_with_the_first_ones_process(tmp_path, monkeypatch):
     gallery = gallery_of(tmp_path / "g", [EAST])
-    with gallery.writer():
-        started = time.monotonic()
+    tries, flock = [], fcntl.flock
+
+    def noted(file, operation):
+        tries.append(operation)
+        flock(file, operation)
+
+    with gallery.writer(), monkeypatch.context() as patched:
+        second = Gallery.open(tmp_path / "g")
+        patched.setattr(fcntl, "flock", noted)
         with pytest.raises(GalleryLocked, match=f"process {os.getpid()} is writing"):
-            commit(Gallery.open(tmp_path / "g"), [instance("b")], [EAST])
-        assert time.monotonic() - started < 0.5
+            commit(second, [instance("b")], [EAST])
+    # Once, and without a wait for the lock.
+    assert tries == [fcntl.LOCK_EX | fcntl.LOCK_NB]
     commit(gallery, [instance("b")], [EAST])
     assert len(gallery) == 2
 

@@ -3,7 +3,6 @@
 import json
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -229,19 +228,19 @@ def test_both_the_checkpoints_ends_and_the_end_of_a_turn_end_an_answer(own_copy:
     assert ends == {1, 6}  # <eos>, <end_of_turn>
 
 
-def test_a_stop_ends_an_endless_answer_within_a_second(babbling: LocalGemma) -> None:
-    stop, pieces, stopped_at = threading.Event(), list[str](), list[float]()
+def test_a_stop_ends_an_endless_answer_before_the_next_token(babbling: LocalGemma) -> None:
+    stop, pieces = threading.Event(), list[str]()
 
-    def stop_soon() -> None:
-        time.sleep(0.5)
-        stopped_at.append(time.perf_counter())
-        stop.set()
+    def tell(piece: str) -> None:
+        pieces.append(piece)
+        if len(pieces) == 9:
+            stop.set()
+        # What is not stopped is made for hours.
+        assert len(pieces) < 1000
 
-    threading.Thread(target=stop_soon).start()
-    said = babbling.generate(Prompt((picture(), QUESTION), ENDLESS), pieces.append, stop)
+    said = babbling.generate(Prompt((picture(), QUESTION), ENDLESS), tell, stop)
 
-    assert time.perf_counter() - stopped_at[0] < 1
-    assert said.ended == "cancelled"
+    assert (said.ended, len(pieces)) == ("cancelled", 9)
     assert said.text == "".join(pieces)
 
 
@@ -265,7 +264,7 @@ def test_a_question_that_waits_for_another_can_be_stopped(babbling: LocalGemma) 
         target=babbling.generate, args=(Prompt((QUESTION,), ENDLESS), lambda _: begun.set(), first_stop)
     )
     first.start()
-    assert begun.wait(30)
+    assert begun.wait(60)
     stop = threading.Event()
     threading.Timer(0.3, stop.set).start()
 
@@ -274,7 +273,7 @@ def test_a_question_that_waits_for_another_can_be_stopped(babbling: LocalGemma) 
     assert (said.ended, said.text, said.tokens) == ("cancelled", "", 0)
     assert first.is_alive()
     first_stop.set()
-    first.join(10)
+    first.join(60)
     assert not first.is_alive()
 
 

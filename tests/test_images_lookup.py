@@ -1,9 +1,8 @@
 """Segmented palettes: the entries that the standard's three kinds of segments stand for."""
 
-import time
-
 import numpy as np
 import pytest
+from work import at_most
 
 from medsiglip_search.images.lookup import read_segments
 
@@ -80,7 +79,5 @@ def test_an_indirect_offset_beyond_two_bytes_is_whole() -> None:
     ],
 )
 def test_damaged_segments_are_refused_at_once(numbers: list[int]) -> None:
-    start = time.perf_counter()
-    with pytest.raises((ValueError, IndexError)):
+    with pytest.raises((ValueError, IndexError)), at_most(calls=1000):
         read_segments(packed(numbers, 16, False), 9, 16, False)
-    assert time.perf_counter() - start < 1

@@ -947,7 +947,7 @@ def test_pictures_are_embedded_while_others_are_stored(
     waited: list[bool] = []
 
     def slow(self: GalleryWriter, *batch: Any) -> np.ndarray:
-        waited.append(third_call.wait(10))
+        waited.append(third_call.wait(60))
         return commit(self, *batch)
 
     monkeypatch.setattr(GalleryWriter, "commit", slow)

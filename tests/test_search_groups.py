@@ -14,6 +14,7 @@ from by_hand import ByHand, picture, png
 from galleries import gallery_of, instance, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from work import at_most
 
 from medsiglip_search.errors import CursorExpired, InvalidQuery
 from medsiglip_search.gallery import Gallery
@@ -128,13 +129,13 @@ def test_no_more_rows_are_fetched_once_every_group_is_met(tmp_path):
     assert fetched[0][0] <= 200
 
 
-def test_a_hundred_thousand_equal_pixels_take_no_time_to_speak_of():
-    image_ids = np.arange(1, 100_001)
+def test_a_million_equal_pixels_are_not_gone_through_one_by_one():
+    # Each compared with each would take minutes, or more memory than there is.
+    image_ids = np.arange(1, 1_000_001)
     one = Groups(image_ids, np.zeros(len(image_ids), np.int64))
     asked = Asked(np.ones((1, 3), np.float32), image_ids[:0], one, one, 1)
-    started = time.process_time()
-    assert pictures(asked, 0, None).tolist() == [1]
-    assert time.process_time() - started < 1
+    with at_most(calls=10_000):
+        assert pictures(asked, 0, None).tolist() == [1]
 
 
 def test_threads_share_a_searcher(tmp_path):

@@ -12,7 +12,7 @@ def test_items_come_stream_after_stream_however_long_each_takes() -> None:
     first_may_go = threading.Event()
 
     def first() -> Generator[str, None, None]:
-        first_may_go.wait(5)
+        assert first_may_go.wait(60)
         yield "a1"
         yield "a2"
 
@@ -37,7 +37,7 @@ def test_no_more_is_made_ahead_than_the_bound() -> None:
 
     results = side_by_side((stream(number) for number in range(50)), workers=2)
     assert next(results) == 0
-    assert enough.wait(5)
+    assert enough.wait(60)
     results.close()  # type: ignore[attr-defined]
     # Of each: two in the queue, one in hand, one that was taken and one that the end let through.
     assert {number for number, _ in made} == {0, 1}
@@ -85,7 +85,7 @@ def test_one_stream_is_drawn_ahead_and_closed_when_the_caller_leaves() -> None:
             closed.set()
 
     with drawn_ahead(numbers(), items=3) as drawn:
-        assert enough.wait(5)  # though nothing was asked for yet
+        assert enough.wait(60)  # though nothing was asked for yet
         assert [next(drawn), next(drawn)] == [0, 1]
     assert closed.is_set()
     assert not [thread for thread in threading.enumerate() if thread.name == "draw-ahead"]

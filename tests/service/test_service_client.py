@@ -190,7 +190,7 @@ def test_who_closes_an_explanation_is_gone() -> None:
         events = client.explain("demo", text="effusion")
         next(events)
         events.close()  # type: ignore[attr-defined]
-        assert seen[0].saw_close.wait(10)
+        assert seen[0].saw_close.wait(60)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
