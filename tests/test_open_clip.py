@@ -19,8 +19,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from medsiglip_search.cli import main
+from medsiglip_search.encoders import precision
 from medsiglip_search.encoders.fitting import fitted
-from medsiglip_search.encoders.open_clip import load_open_clip, loading
+from medsiglip_search.encoders.open_clip import load_open_clip
 from medsiglip_search.encoders.open_clip.encoder import OpenClipEncoder
 from medsiglip_search.encoders.preprocess import preprocess
 from medsiglip_search.errors import EncoderUnavailable, GalleryMismatch, Reason, Unreadable
@@ -64,15 +65,19 @@ def pictures(count: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_embeddings_and_logits_equal_openclips_own(layout: str, tmp_path: Path) -> None:
     folder = make_open_clip(tmp_path / "checkpoint", layout)
-    images, texts, logits = own_way(folder, tmp_path / "own").answers(pictures(5), SENTENCES)
     encoder = load(folder)
+    texts = [*SHORT, *SENTENCES]
+    counts = encoder._tokens.counts(texts)
+    fitting = [text for text, count in zip(texts, counts, strict=True) if count <= encoder.text_length]
+    assert len(fitting) >= 3  # longer ones are averaged, where OpenCLIP cuts
+    images, text_rows, logits = own_way(folder, tmp_path / "own").answers(pictures(5), fitting)
 
-    ours, our_texts = encoder.embed_images(pictures(5)), encoder.embed_texts(SENTENCES)
+    ours, our_texts = encoder.embed_images(pictures(5)), encoder.embed_texts(fitting)
 
     assert ours.dtype == our_texts.dtype == np.float32
     assert ours.shape == (5, encoder.dim) == (5, 16)
     assert ours == pytest.approx(images, abs=1e-5)
-    assert our_texts == pytest.approx(texts, abs=1e-5)
+    assert our_texts == pytest.approx(text_rows, abs=1e-5)
     assert encoder.scale * ours @ our_texts.T + encoder.bias == pytest.approx(logits, abs=1e-4)
     assert (encoder.scale, encoder.bias) == (pytest.approx(20), -10 if layout == "siglip" else 0)
 
@@ -168,7 +173,7 @@ def test_nothing_in_gives_no_rows(checkpoint: Path) -> None:
     encoder = load(checkpoint)
 
     assert encoder.embed_images([]).shape == encoder.embed_texts([]).shape == (0, 16)
-    assert encoder.token_counts([]) == []
+    assert encoder._tokens.counts([]) == []
 
 
 def test_tokens_are_counted_before_anything_is_cut(checkpoint: Path, tmp_path: Path) -> None:
@@ -176,7 +181,7 @@ def test_tokens_are_counted_before_anything_is_cut(checkpoint: Path, tmp_path: P
     own = own_way(checkpoint, tmp_path / "own")
     texts = ["", "x", "left effusion", "effusion " * 100, *SENTENCES]
 
-    counts = encoder.token_counts(texts)
+    counts = encoder._tokens.counts(texts)
 
     assert encoder.text_length == 24
     assert counts[:2] == [2, 3]  # the begin and the end alone; one token between them
@@ -184,37 +189,41 @@ def test_tokens_are_counted_before_anything_is_cut(checkpoint: Path, tmp_path: P
     ids = own.tokenize(texts)
     padding = (ids == 0).sum(dim=1).tolist()
     assert [min(count, 24) for count in counts] == [24 - rest for rest in padding]
-    assert torch.equal(encoder.tokenize(texts), ids)
+    assert torch.equal(encoder._tokens.ids(texts), ids)
 
 
-def test_text_that_is_too_long_is_cut_and_said_so_without_quoting_it(
+def test_text_that_is_too_long_is_averaged_over_its_sentences_and_said_so_without_quoting_it(
     checkpoint: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     encoder = load(checkpoint)
+    longest = max(n for n in range(1, 24) if encoder._tokens.counts([f"left{' back' * n}."])[0] <= 24)
+    sentences = [f"left{' back' * longest}.", "no melanoma."]
+    assert max(encoder._tokens.counts(sentences)) <= 24 < encoder._tokens.counts([" ".join(sentences)])[0]
 
     with caplog.at_level(logging.WARNING):
-        ids = encoder.tokenize(["effusion " * 100, "effusion"])
+        whole, short = encoder.embed_texts([" ".join(sentences), "effusion"])
 
-    assert ids.shape == (2, 24)
-    assert ids[0, -1] == ids[1, (ids[1] != 0).nonzero().max()]  # what marks the end stays
     assert "1 of 2 texts have more than 24 tokens" in caplog.text
-    assert "effusion" not in caplog.text
+    assert "melanoma" not in caplog.text
+    mean = np.average(encoder.embed_texts(sentences), axis=0, weights=encoder._tokens.counts(sentences))
+    assert whole == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
+    np.testing.assert_array_equal(short, encoder.embed_texts(["effusion"])[0])
 
 
 def test_texts_of_any_length_can_be_embedded_by_several_threads(checkpoint: Path) -> None:
     encoder = load(checkpoint)
     texts = ["effusion " * 100, "effusion", "left pleural effusion " * 3, "x"] * 20
-    alone = [encoder.tokenize([text]).tolist() for text in texts]
+    alone = [encoder._tokens.ids([text]).tolist() for text in texts]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)  # so that threads meet inside the tokenizer, not once in hours
     try:
         with ThreadPoolExecutor(8) as pool:
-            together = list(pool.map(lambda text: encoder.tokenize([text]).tolist(), texts * 5))
-            counts = list(pool.map(lambda text: encoder.token_counts([text])[0], texts * 5))
+            together = list(pool.map(lambda text: encoder._tokens.ids([text]).tolist(), texts * 5))
+            counts = list(pool.map(lambda text: encoder._tokens.counts([text])[0], texts * 5))
     finally:
         sys.setswitchinterval(interval)
     assert together == alone * 5
-    assert counts == encoder.token_counts(texts) * 5
+    assert counts == encoder._tokens.counts(texts) * 5
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -244,7 +253,7 @@ def test_bf16_is_chosen_for_all_but_the_smallest_models_on_processors_that_have_
     checkpoint: Path, capability: str, smallest: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {capability: True})
-    monkeypatch.setattr(loading, "BF16_FROM", smallest)
+    monkeypatch.setattr(precision, "BF16_FROM", smallest)
 
     assert next(load(checkpoint, "auto")._model.parameters()).dtype is dtype
     assert next(load(checkpoint, "fp32")._model.parameters()).dtype is torch.float32
