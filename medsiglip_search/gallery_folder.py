@@ -29,12 +29,13 @@ from medsiglip_search.table_files import FOLDERS, HINT, HOW_TO_RESTORE, VERSIONS
 
 META, IMAGES, REJECTED = "gallery.json", "images.lance", "rejected.lance"
 INDEX, SECRET_KEY, LOCK, RUNS = "index", "secret.key", "writer.lock", "runs"
+TEXTS = "texts"  # of label sets, embedded; derived as the index is
 INDEX_LOCK, INDEXED = "index/lock", "index/rows.ids"
 TABLES = (IMAGES, REJECTED)
 HINTS = tuple(f"{table}/{VERSIONS}/{HINT}" for table in TABLES)
 
 _WRITTEN_WHOLE = (META, SECRET_KEY, FILES)
-_PARTS = {*TABLES, INDEX, RUNS, LOCK, *_WRITTEN_WHOLE, *(name + UNFINISHED for name in _WRITTEN_WHOLE)}
+_PARTS = {*TABLES, INDEX, TEXTS, RUNS, LOCK, *_WRITTEN_WHOLE, *(name + UNFINISHED for name in _WRITTEN_WHOLE)}
 _META = TypeAdapter(GalleryMeta)
 _RUN = TypeAdapter(Run)
 

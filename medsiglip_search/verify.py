@@ -11,7 +11,17 @@ from medsiglip_search import checksums, gallery_folder, locks, row_checks, sound
 from medsiglip_search.checksums import FILES, Listed
 from medsiglip_search.errors import GalleryDamaged, GalleryError, GalleryOutdated
 from medsiglip_search.gallery import Gallery
-from medsiglip_search.gallery_folder import HINTS, IMAGES, INDEX, INDEX_LOCK, LOCK, META, REJECTED, TABLES
+from medsiglip_search.gallery_folder import (
+    HINTS,
+    IMAGES,
+    INDEX,
+    INDEX_LOCK,
+    LOCK,
+    META,
+    REJECTED,
+    TABLES,
+    TEXTS,
+)
 from medsiglip_search.soundness import MISSING, UNLISTED, damage
 from medsiglip_search.table_files import HOW_TO_RESTORE
 
@@ -204,7 +214,7 @@ def _files_below(path: Path) -> set[str]:
     for folder, _, names in os.walk(path):
         below = os.path.relpath(folder, path)
         found.update(name if below == "." else f"{below}/{name}" for name in names)
-    return {name for name in found - {FILES, LOCK, *HINTS} if not name.startswith(f"{INDEX}/")}
+    return {name for name in found - {FILES, LOCK, *HINTS} if not name.startswith((f"{INDEX}/", f"{TEXTS}/"))}
 
 
 def _listed(folder: Path) -> Listed:

@@ -8,6 +8,7 @@ import typer
 from medsiglip_search.terminal import note
 
 if TYPE_CHECKING:
+    from medsiglip_search.encoders import Encoder
     from medsiglip_search.gallery import Gallery
     from medsiglip_search.labels.classifier import Classifier
     from medsiglip_search.truth import Truth
@@ -39,8 +40,12 @@ def open_classifier_of(gallery: "Gallery", source: str, encoder: str | None, dev
     from medsiglip_search.encoders import load_encoder
     from medsiglip_search.labels.opening import open_classifier
 
-    name = encoder or gallery.meta.encoder
-    return open_classifier(source, gallery, lambda: load_encoder(name, device).with_spec(gallery.meta.spec))
+    def load() -> "Encoder":
+        return load_encoder(encoder or gallery.meta.encoder, device).with_spec(gallery.meta.spec)
+
+    if encoder not in (None, gallery.meta.encoder):
+        gallery.require(load())  # texts that are kept would hide that it is another one
+    return open_classifier(source, gallery, load)
 
 
 def say_notes(truth: "Truth") -> None:

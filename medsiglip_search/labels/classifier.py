@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from medsiglip_search.encoders import Encoder
 from medsiglip_search.labels import LabelSet, Mode
+from medsiglip_search.labels.kept_texts import TextEncoder
 
 Kind = Literal["zero-shot", "probe"]
 
@@ -66,7 +66,7 @@ def probabilities_of(logits: np.ndarray, mode: Mode) -> np.ndarray:
     return (torch.sigmoid(held) if mode == "findings" else torch.softmax(held, dim=1)).numpy()
 
 
-def zero_shot(label_set: LabelSet, encoder: Encoder) -> Classifier:
+def zero_shot(label_set: LabelSet, encoder: TextEncoder) -> Classifier:
     """Return the classifier that the prompts of a label set come to with this encoder.
 
     An option's embedding is the mean of its prompts' unit embeddings, of norm 1 again (arXiv 2507.05201).
@@ -91,7 +91,7 @@ def zero_shot(label_set: LabelSet, encoder: Encoder) -> Classifier:
     )
 
 
-def _of_options(options: Sequence[tuple[str, ...]], encoder: Encoder) -> np.ndarray:
+def _of_options(options: Sequence[tuple[str, ...]], encoder: TextEncoder) -> np.ndarray:
     """Return the (O, D) float32 embeddings of options, each of several prompts."""
     texts = list(dict.fromkeys(prompt for prompts in options for prompt in prompts))
     embeddings = dict(zip(texts, encoder.embed_texts(texts), strict=True))

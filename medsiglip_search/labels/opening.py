@@ -8,6 +8,7 @@ from medsiglip_search.encoders import Encoder
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.labels import LabelSet
 from medsiglip_search.labels.classifier import Classifier, zero_shot
+from medsiglip_search.labels.kept_texts import KeptTexts
 from medsiglip_search.labels.probe import SUFFIX, load_probe
 from medsiglip_search.labels.reading import read_label_set
 from medsiglip_search.labels.shipped import shipped_label_set, shipped_names
@@ -34,13 +35,16 @@ def open_classifier(
 ) -> Classifier:
     """Return the classifier of a label set (shipped, or a YAML file) or of a probe's file.
 
-    encoder: loads the gallery's; called for a label set only, for a probe needs no text.
+    encoder: loads the gallery's; called for a label set whose texts are not kept beside the gallery.
     Raises InvalidLabelSet, UnusableFile for a probe that cannot be read, GalleryMismatch for one that was
     trained on other embeddings.
     """
     if Path(name).suffix.lower() == SUFFIX:
         return load_probe(Path(name), gallery.meta).classifier
-    label_set = open_label_set(name)
-    loaded = encoder()
-    gallery.require(loaded)
-    return zero_shot(label_set, loaded)
+
+    def required() -> Encoder:
+        loaded = encoder()
+        gallery.require(loaded)
+        return loaded
+
+    return zero_shot(open_label_set(name), KeptTexts(gallery, required))

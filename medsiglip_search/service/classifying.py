@@ -3,9 +3,10 @@
 import threading
 from collections import OrderedDict
 
-from medsiglip_search.encoders import Encoder
 from medsiglip_search.labels import LabelSet
 from medsiglip_search.labels.classifier import Classifier, zero_shot
+from medsiglip_search.labels.kept_texts import KeptTexts
+from medsiglip_search.search import Searcher
 
 MOST = 64
 
@@ -17,13 +18,14 @@ class Classifiers:
         self._made: OrderedDict[tuple[LabelSet, str], Classifier] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(self, label_set: LabelSet, encoder: Encoder) -> Classifier:
-        """Return what the prompts of a set come to with an encoder."""
-        key = (label_set, encoder.weights_digest)
+    def of(self, label_set: LabelSet, searcher: Searcher) -> Classifier:
+        """Return what the prompts of a set come to with a gallery's encoder."""
+        key = (label_set, searcher.encoder.weights_digest)
         # One at a time: two who want the same one would embed its texts twice.
         with self._lock:
             if key not in self._made:
-                self._made[key] = zero_shot(label_set, encoder)
+                texts = KeptTexts(searcher.gallery, lambda: searcher.encoder)
+                self._made[key] = zero_shot(label_set, texts)
             self._made.move_to_end(key)
             while len(self._made) > MOST:
                 self._made.popitem(last=False)

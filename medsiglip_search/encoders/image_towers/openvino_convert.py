@@ -18,6 +18,9 @@ from medsiglip_search.encoders.image_towers.openvino_library import nncf, openvi
 from medsiglip_search.encoders.siglip.checkpoint import read_checkpoint
 from medsiglip_search.encoders.siglip.vision import VisionTower
 
+PATCHES = ["medsiglip_search", "patches"]
+"""Where a model's file says how many patches a picture has."""
+
 
 def convert(checkpoint: Path, out: Path, *, halved: bool) -> None:
     """Write the vision tower as `out` (.xml, with a .bin beside it); halved: its weights as float16."""
@@ -30,7 +33,9 @@ def convert(checkpoint: Path, out: Path, *, halved: bool) -> None:
     with torch.no_grad():
         program = torch.export.export(tower, (example,), dynamic_shapes=({0: pictures},))
     ov = openvino()
-    ov.save_model(ov.convert_model(program), out, compress_to_fp16=halved)
+    model = ov.convert_model(program)
+    model.set_rt_info(tower.rows**2, PATCHES)
+    ov.save_model(model, out, compress_to_fp16=halved)
 
 
 def quantise(full: Path, out: Path, pictures: Path) -> None:
@@ -42,16 +47,42 @@ def quantise(full: Path, out: Path, pictures: Path) -> None:
     logging.getLogger("nncf").setLevel(logging.ERROR)
     levels = np.load(pictures)
     model = ov.Core().read_model(full)
+    exact = _begin_and_end(model)
     model.reshape([1, *levels.shape[1:]])
     reduced = quantiser.quantize(
         model,
         quantiser.Dataset([each[None] for each in levels]),
         subset_size=len(levels),
         model_type=quantiser.ModelType.TRANSFORMER,
+        ignored_scope=quantiser.IgnoredScope(names=exact),
         advanced_parameters=quantiser.AdvancedQuantizationParameters(overflow_fix=_overflow_fix(quantiser)),
     )
     reduced.reshape([-1, *levels.shape[1:]])
     ov.save_model(reduced, out, compress_to_fp16=False)
+
+
+def _begin_and_end(model: Any) -> list[str]:
+    """Return the names of the products before the first layer and after the last.
+
+    They stay exact: one in a hundred of all, and eight bits of the pooling head alone can cost more of the
+    cosine than those of all layers.
+    """
+    patches = int(model.get_rt_info(PATCHES).value)
+    names, seen, todo = set(), set(), [model.get_result()]
+    while todo:  # back from the end to the layer norm of all patches, after the last layer
+        node = todo.pop()
+        if node.get_friendly_name() in seen:
+            continue
+        seen.add(node.get_friendly_name())
+        shape = node.get_output_partial_shape(0)
+        if node.get_type_name() == "MVN" and len(shape) == 3 and shape[1] == patches:
+            continue
+        if node.get_type_name() == "MatMul":
+            names.add(node.get_friendly_name())
+        todo += [node.input_value(place).get_node() for place in range(node.get_input_size())]
+    products = [node for node in model.get_ordered_ops() if node.get_type_name() == "MatMul"]
+    first = next(node for node in products if node.get_friendly_name() not in names)
+    return sorted(names | {first.get_friendly_name()})
 
 
 def _overflow_fix(quantiser: Any) -> Any:

@@ -21,6 +21,7 @@ from medsiglip_search.labelling.summary import Summary
 from medsiglip_search.labelling.task import Task
 from medsiglip_search.labels import LabelSet
 from medsiglip_search.labels.classifier import zero_shot
+from medsiglip_search.labels.kept_texts import KeptTexts
 from medsiglip_search.labels.labeller import Labeller
 from medsiglip_search.service.jobs.course import Course
 from medsiglip_search.service.jobs.telling import by_name
@@ -51,7 +52,7 @@ class LabelWork:
             return self._label(course)
 
     def _label(self, course: Course) -> dict[str, Any]:
-        labeller = Labeller(zero_shot(self.label_set, self.encoder))
+        labeller = Labeller(zero_shot(self.label_set, KeptTexts(self.gallery, lambda: self.encoder)))
         uncertain, started, done = Uncertain(labeller), time.monotonic(), 0
 
         def look(block: LabelledBlock) -> None:

@@ -61,7 +61,7 @@ def labels_of(service: Service, caller: Caller, name: str, image_id: int, label_
         instance_of(gallery, image_id)
         chosen = shipped_label_set(label_set)
         entry.details["label_set"] = chosen.name
-        labeller = Labeller(service.classifiers.of(chosen, gallery.view.searcher.encoder))
+        labeller = Labeller(service.classifiers.of(chosen, gallery.view.searcher))
         labelled = labeller.label(gallery.view.gallery.embeddings_of([image_id]))
         scores = [
             LabelScore(label, float(score), float(probability), float(threshold), DECISIONS[decision])
