@@ -93,9 +93,10 @@ class Catalogue:
             *most, last = (*usable, *self.also)
             raise self.unavailable(f"{name!r}: no such {self.kind}; use {', '.join(most)}, or {last}")
 
-    def locate(self, name: str) -> Checkpoint:
+    def locate(self, name: str, revision: str | None = None) -> Checkpoint:
         """Return where the checkpoint of a short name, a folder or a hub id is, fetched if need be.
 
+        revision: the commit of the hub that it must be; the newest, or the cached one, by default.
         Raises `unavailable` for what names none, is gated, or cannot be fetched.
         """
         self.require_known(name)
@@ -104,32 +105,35 @@ class Catalogue:
         path = Path(os.path.expanduser(name))
         if name not in self.hub_names and path.is_dir():
             return Checkpoint(path, str(path.resolve()), None)
-        folder = self.snapshot(self.hub_names.get(name, name))
+        folder = self.snapshot(self.hub_names.get(name, name), revision)
         return Checkpoint(folder, name, folder.name)
 
-    def snapshot(self, hub_id: str) -> Path:
+    def snapshot(self, hub_id: str, revision: str | None = None) -> Path:
         """Return the folder of a hub checkpoint; its name is the commit.
 
-        A copy in the cache is used as it is and without the network, so a gallery goes on with the revision
-        it began with. HF_HOME, HF_TOKEN and HF_HUB_OFFLINE are honoured.
+        A copy in the cache is used as it is and without the network. HF_HOME, HF_TOKEN and HF_HUB_OFFLINE are
+        honoured.
         """
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import (
             GatedRepoError,
             LocalEntryNotFoundError,
             RepositoryNotFoundError,
+            RevisionNotFoundError,
         )
 
         files = list(self.files)
         try:
-            folder = Path(snapshot_download(hub_id, allow_patterns=files, local_files_only=True))
+            folder = Path(
+                snapshot_download(hub_id, revision=revision, allow_patterns=files, local_files_only=True)
+            )
             # Another tool may have fetched only a part of the checkpoint.
             if self.complete(folder):
                 return folder
         except LocalEntryNotFoundError:
             pass
         try:
-            return Path(snapshot_download(hub_id, allow_patterns=files))
+            return Path(snapshot_download(hub_id, revision=revision, allow_patterns=files))
         except GatedRepoError as error:
             raise self.unavailable(
                 f"{hub_id}: gated; accept the terms on its page (https://huggingface.co/{hub_id}), then run "
@@ -139,6 +143,11 @@ class Catalogue:
             raise self.unavailable(
                 f"{hub_id}: neither a folder here nor a model on the hub that this login can see; check the "
                 "name, run `hf auth login`, or pass a local folder"
+            ) from error
+        except RevisionNotFoundError as error:
+            raise self.unavailable(
+                f"{hub_id}: the hub has no revision {revision}, which the gallery was made with; pass a "
+                "local folder that holds it, or build a new gallery"
             ) from error
         except LocalEntryNotFoundError as error:
             raise self.unavailable(

@@ -215,27 +215,29 @@ def index(
 
     from indexer.pipeline import Interrupted, check_inputs
     from indexer.sampling import sample_pictures
-    from medsiglip_search.encoders import load_encoder
+    from medsiglip_search.encoders import load_encoder, load_encoder_of
     from medsiglip_search.encoders.calibration import SAMPLED
     from medsiglip_search.gallery import Gallery
     from medsiglip_search.images.guard import Limits
 
     check_inputs(archives, metadata)
     window = parse_window(ct_window) if ct_window is not None else None
-    if encoder is None:
-        encoder = Gallery.open(gallery).meta.encoder if Gallery.exists(gallery) else DEMO_ENCODER
+    existing = Gallery.open(gallery).meta if Gallery.exists(gallery) else None
+    encoder = encoder or (existing.encoder if existing else DEMO_ENCODER)
     say_what_demo_knows(encoder)
-    existing = Gallery.open(gallery).meta.spec if Gallery.exists(gallery) else None
 
     def spec_of(own: PreprocessSpec) -> PreprocessSpec:
-        return _chosen_spec(existing or own, fit, resample, window)
+        return _chosen_spec(existing.spec if existing else own, fit, resample, window)
 
     def sample(own: PreprocessSpec) -> list["np.ndarray"]:
         return sample_pictures(
             archives, spec_of(own), SAMPLED, workers=workers, limits=Limits(timeout_s=decode_timeout)
         )
 
-    loaded = load_encoder(encoder, device, precision, sample)
+    if existing:
+        loaded = load_encoder_of(existing, encoder, device, precision, sample)
+    else:
+        loaded = load_encoder(encoder, device, precision, sample)
     try:
         report = _index(
             gallery,

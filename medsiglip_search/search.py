@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from medsiglip_search.encoders import Encoder, load_encoder
+from medsiglip_search.encoders import Encoder, load_encoder_of
 from medsiglip_search.errors import InvalidQuery
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.images.guard import Guard, Limits
@@ -73,7 +73,7 @@ class Searcher:
         """
         gallery = Gallery.open(path)
         if encoder is None or isinstance(encoder, str):
-            encoder = load_encoder(encoder or gallery.meta.encoder, device).with_spec(gallery.meta.spec)
+            encoder = load_encoder_of(gallery.meta, encoder, device)
         gallery.require(encoder)
         found = open_index(gallery, index, recall, device, partial(encoder.embed_texts, TYPICAL_TEXTS))
         return cls(gallery, encoder, found, Guard(1, limits))

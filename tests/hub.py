@@ -17,6 +17,7 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), HubHandler)
         self.checkpoint = checkpoint
         self.fetched: list[str] = []
+        self.commit = COMMIT
 
     @property
     def address(self) -> str:
@@ -40,7 +41,7 @@ class HubHandler(BaseHTTPRequestHandler):
                 }
                 for path in self.server.checkpoint.iterdir()
             ]
-            info = {"id": repository, "sha": COMMIT, "siblings": []}
+            info = {"id": repository, "sha": self.asked_commit, "siblings": []}
             self.answer(200, json.dumps(files if "/tree/" in self.path else info).encode())
         elif repository == "org/gated":
             self.answer(403, b"{}", {"X-Error-Code": "GatedRepo"})
@@ -49,7 +50,14 @@ class HubHandler(BaseHTTPRequestHandler):
             content = (self.server.checkpoint / name).read_bytes()
             if self.command == "GET":
                 self.server.fetched.append(name)
-            self.answer(200, content, {"ETag": f'"{name.encode().hex()}"', "X-Repo-Commit": COMMIT})
+            self.answer(
+                200, content, {"ETag": f'"{name.encode().hex()}"', "X-Repo-Commit": self.asked_commit}
+            )
+
+    @property
+    def asked_commit(self) -> str:
+        """The commit that is asked for by its name, or the newest."""
+        return next((part for part in self.path.split("/") if len(part) == 40), self.server.commit)
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -66,14 +74,16 @@ class HubHandler(BaseHTTPRequestHandler):
         pass
 
 
-def load_from(address: str, name: str, home: Path, *, offline: bool = False) -> list[str]:
+def load_from(
+    address: str, name: str, home: Path, *, offline: bool = False, revision: str | None = None
+) -> list[str]:
     """Return what a fresh process prints: name and revision of the encoder, or the refusal."""
     program = (
         "import sys\n"
         "from medsiglip_search.encoders import load_encoder\n"
         "from medsiglip_search.errors import EncoderUnavailable\n"
         "try:\n"
-        f"    encoder = load_encoder({name!r}, device='cpu')\n"
+        f"    encoder = load_encoder({name!r}, device='cpu', revision={revision!r})\n"
         "    print(encoder.name, encoder.revision, encoder.dim)\n"
         "except EncoderUnavailable as error:\n"
         "    print(error)\n"

@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -13,8 +14,10 @@ from checkpoints import make_checkpoint, ship
 from hub import COMMIT, Hub, load_from
 from safetensors.torch import load_file, save_file
 
-from medsiglip_search.encoders import load_encoder
+from medsiglip_search.checkpoints import Catalogue, Checkpoint
+from medsiglip_search.encoders import load_encoder, load_encoder_of
 from medsiglip_search.errors import EncoderUnavailable
+from medsiglip_search.records import GalleryMeta
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +228,39 @@ def test_a_hub_checkpoint_is_fetched_once_and_then_used_without_the_hub(hub: Hub
     cached = load_from("http://127.0.0.1:9", "org/open", tmp_path)
 
     assert fetched == cached == [f"org/open {COMMIT} 32"]
+
+
+def test_a_checkpoint_of_a_revision_is_that_one_whatever_is_newer(hub: Hub, tmp_path: Path) -> None:
+    newer = "f" * 40
+    hub.commit = newer
+    try:
+        newest = load_from(hub.address, "org/open", tmp_path)
+        pinned = load_from(hub.address, "org/open", tmp_path, revision=COMMIT)
+    finally:
+        hub.commit = COMMIT
+    again = load_from("http://127.0.0.1:9", "org/open", tmp_path, revision=COMMIT)
+
+    assert newest == [f"org/open {newer} 32"]
+    assert pinned == again == [f"org/open {COMMIT} 32"]
+
+
+def test_a_gallery_is_opened_with_the_revision_that_it_was_made_with(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def locate(self: Catalogue, name: str, revision: str | None = None) -> Checkpoint:
+        asked.append((name, revision))
+        return Checkpoint(checkpoint, name, revision)
+
+    monkeypatch.setattr(Catalogue, "locate", locate)
+    own = load_encoder(checkpoint, "cpu")
+    meta = GalleryMeta("medsiglip", COMMIT, own.weights_digest, own.dim, own.spec)
+    load_encoder_of(meta, device="cpu")
+    load_encoder_of(meta, "org/other", "cpu")
+    load_encoder_of(replace(meta, encoder="org/local", revision="local"), device="cpu")
+
+    assert asked[1:] == [("medsiglip", COMMIT), ("org/other", None), ("org/local", None)]
 
 
 def test_a_gated_model_says_to_accept_the_terms_and_log_in(hub: Hub, tmp_path: Path) -> None:

@@ -37,11 +37,11 @@ SkipScarce = Annotated[
 
 def open_classifier_of(gallery: "Gallery", source: str, encoder: str | None, device: str) -> "Classifier":
     """Return what a label set or a probe comes to on a gallery; its encoder is loaded if texts are needed."""
-    from medsiglip_search.encoders import load_encoder
+    from medsiglip_search.encoders import load_encoder_of
     from medsiglip_search.labels.opening import open_classifier
 
     def load() -> "Encoder":
-        return load_encoder(encoder or gallery.meta.encoder, device).with_spec(gallery.meta.spec)
+        return load_encoder_of(gallery.meta, encoder, device)
 
     if encoder not in (None, gallery.meta.encoder):
         gallery.require(load())  # texts that are kept would hide that it is another one

@@ -134,9 +134,9 @@ def _loader(name: str | None, device: str) -> "LoadEncoder":
     """Return what loads the encoder of a gallery, of the name if there is one."""
 
     def load(gallery: "Gallery") -> "Encoder":
-        from medsiglip_search.encoders import load_encoder
+        from medsiglip_search.encoders import load_encoder_of
 
-        return load_encoder(name or gallery.meta.encoder, device).with_spec(gallery.meta.spec)
+        return load_encoder_of(gallery.meta, name, device)
 
     return load
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -10,7 +11,7 @@ import numpy as np
 
 from medsiglip_search.checkpoints import Catalogue, Shipped
 from medsiglip_search.errors import EncoderUnavailable
-from medsiglip_search.records import PreprocessSpec
+from medsiglip_search.records import GalleryMeta, PreprocessSpec
 
 if TYPE_CHECKING:
     from medsiglip_search.encoders.calibration import Sample
@@ -23,6 +24,8 @@ OPEN_CLIP = "open_clip:"
 
 DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "weights"
 """Its checkpoint."""
+
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 ENCODERS = Catalogue(
     kind="encoder",
@@ -77,6 +80,7 @@ def load_encoder(
     device: str = "auto",
     precision: str = "auto",
     sample: "Sample | None" = None,
+    revision: str | None = None,
 ) -> Encoder:
     """Return the encoder of a name ("demo", "medsiglip"), a checkpoint folder, or a hub id ("org/name").
 
@@ -84,6 +88,7 @@ def load_encoder(
     device: "auto" (a GPU where there is one), or what torch calls it ("cpu", "cuda", "cuda:1").
     precision: "auto" (bf16 where the device multiplies it, else fp32), "fp32", "bf16", "int8" on processors,
         "fp8" on GPUs. sample: returns the pictures that int8 and fp8 must prove themselves on.
+    revision: the commit of the hub that the checkpoint must be of.
     Raises EncoderUnavailable for a name that is unknown, for a checkpoint that is gated, not at hand,
     incomplete or of another architecture, and for a precision that the device does not have or that changes
     embeddings too much.
@@ -92,8 +97,10 @@ def load_encoder(
     if asked.startswith(OPEN_CLIP):
         from medsiglip_search.encoders.open_clip import load_open_clip
 
-        return load_open_clip(asked.removeprefix(OPEN_CLIP), device=device, precision=precision)
-    checkpoint = ENCODERS.locate(asked)
+        return load_open_clip(
+            asked.removeprefix(OPEN_CLIP), device=device, precision=precision, revision=revision
+        )
+    checkpoint = ENCODERS.locate(asked, revision)
     if (checkpoint.folder / "open_clip_config.json").is_file() and not _is_siglip(checkpoint.folder):
         raise EncoderUnavailable(f"{asked}: a checkpoint of OpenCLIP; pass {OPEN_CLIP}{asked}")
     from medsiglip_search.encoders.siglip import load_siglip  # torch and transformers take seconds to import
@@ -106,6 +113,24 @@ def load_encoder(
         precision=precision,
         sample=sample,
     )
+
+
+def load_encoder_of(
+    meta: GalleryMeta,
+    name: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    sample: "Sample | None" = None,
+) -> Encoder:
+    """Return the encoder that a gallery was made with, of the very revision, for pictures as its own.
+
+    name: another name for it, such as a folder with the same weights. Else as `load_encoder`. Raises
+    GalleryMismatch where the encoder does not take the gallery's pictures.
+    """
+    is_own = name is None or os.fspath(name) == meta.encoder
+    # A folder's revision is "local".
+    revision = meta.revision if is_own and _COMMIT.fullmatch(meta.revision) else None
+    return load_encoder(name or meta.encoder, device, precision, sample, revision).with_spec(meta.spec)
 
 
 def _is_siglip(folder: Path) -> bool:

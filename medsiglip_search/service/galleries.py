@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from medsiglip_search.encoders import Encoder, load_encoder
+from medsiglip_search.encoders import Encoder, load_encoder_of
 from medsiglip_search.errors import GalleryError, GalleryOutdated, MedSiglipSearchError, Unavailable
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.queries import Query
@@ -130,7 +130,7 @@ class Galleries(Mapping[str, OpenGallery]):
     ) -> None:
         self._open = {name: OpenGallery(name, path, count) for name, path in paths.items()}
         self._device = device
-        self._encoders: dict[str, Encoder] = {}
+        self._encoders: dict[tuple[str, str], Encoder] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_fresh, name="galleries", daemon=True)
 
@@ -164,7 +164,7 @@ class Galleries(Mapping[str, OpenGallery]):
                     gallery.open(self._encoder_of)
 
     def _encoder_of(self, gallery: Gallery) -> Encoder:
-        name = gallery.meta.encoder
-        if name not in self._encoders:
-            self._encoders[name] = load_encoder(name, self._device)
-        return self._encoders[name].with_spec(gallery.meta.spec)
+        meta = gallery.meta
+        if (key := (meta.encoder, meta.revision)) not in self._encoders:
+            self._encoders[key] = load_encoder_of(meta, device=self._device)
+        return self._encoders[key].with_spec(meta.spec)

@@ -37,11 +37,11 @@ MODELS = Catalogue(
 )
 
 
-def locate(name: str) -> tuple[Checkpoint, Config]:
+def locate(name: str, revision: str | None = None) -> tuple[Checkpoint, Config]:
     """Return where a model is, fetched if need be, and how it is built.
 
     name: a folder; an architecture and the tag of its weights, as OpenCLIP lists them, joined by "/"; or a
-    hub id. The first of these that there is.
+    hub id. The first of these that there is. revision: the commit of the hub that it must be.
     Raises EncoderUnavailable for what names none, is gated, or cannot be fetched.
     """
     path = Path(os.path.expanduser(name))
@@ -53,13 +53,13 @@ def locate(name: str) -> tuple[Checkpoint, Config]:
 
     architecture, _, tag = name.partition("/")
     if architecture in open_clip.list_models():
-        return _of_tag(name, architecture, tag)
+        return _of_tag(name, architecture, tag, revision)
     MODELS.require_known(name)
-    folder = _snapshot(MODELS, name)
+    folder = _snapshot(MODELS, name, revision)
     return Checkpoint(folder, OPEN_CLIP + name, folder.name), read_config(folder)
 
 
-def _of_tag(name: str, architecture: str, tag: str) -> tuple[Checkpoint, Config]:
+def _of_tag(name: str, architecture: str, tag: str, revision: str | None) -> tuple[Checkpoint, Config]:
     """Return weights that OpenCLIP lists, with its own configuration of the architecture."""
     import open_clip
 
@@ -71,7 +71,7 @@ def _of_tag(name: str, architecture: str, tag: str) -> tuple[Checkpoint, Config]
             f"{OPEN_CLIP}{name}: no such weights of {architecture}; "
             + (f"use {architecture}/TAG with one of {', '.join(tags)}" if tags else "OpenCLIP lists none")
         )
-    folder = _snapshot(replace(MODELS, complete=_has_weights), repository)
+    folder = _snapshot(replace(MODELS, complete=_has_weights), repository, revision)
     model = dict(open_clip.get_model_config(architecture))
     # Some weights were trained with OpenAI's approximation of GELU, and are listed under architectures
     # without it, too. With another activation than in training they are worth less, and OpenCLIP only warns.
@@ -80,11 +80,11 @@ def _of_tag(name: str, architecture: str, tag: str) -> tuple[Checkpoint, Config]
     return Checkpoint(folder, OPEN_CLIP + name, folder.name), Config(model, found, source)
 
 
-def _snapshot(catalogue: Catalogue, hub_id: str) -> Path:
-    folder = catalogue.snapshot(hub_id)
+def _snapshot(catalogue: Catalogue, hub_id: str, revision: str | None) -> Path:
+    folder = catalogue.snapshot(hub_id, revision)
     if _has_weights(folder):
         return folder
-    folder = replace(catalogue, files=[*catalogue.files, WEIGHTS[-1]]).snapshot(hub_id)
+    folder = replace(catalogue, files=[*catalogue.files, WEIGHTS[-1]]).snapshot(hub_id, revision)
     if _has_weights(folder):
         return folder
     raise EncoderUnavailable(
