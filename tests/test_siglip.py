@@ -2,6 +2,7 @@
 
 import json
 import logging
+import random
 import shutil
 import string
 import sys
@@ -12,10 +13,10 @@ import numpy as np
 import pytest
 import sentencepiece
 import torch
-from checkpoints import make_checkpoint
+from checkpoints import SENTENCES, make_checkpoint
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast, SiglipModel
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, SiglipModel
 
 from medsiglip_search.encoders import image_towers, load_encoder, precision, weights
 from medsiglip_search.encoders.preprocess import preprocess
@@ -137,6 +138,40 @@ def test_token_ids_are_those_of_the_published_tokenizer(tmp_path: Path) -> None:
         plain = " ".join(text.lower().translate(str.maketrans("", "", string.punctuation)).split())
         expected = pieces.encode(plain)
         assert row == expected + [1] * (64 - len(expected))
+
+
+def varied_strings(count: int) -> list[str]:
+    """Return strings of words, numbers, signs and letters of several scripts, in any case and spacing."""
+    rng = random.Random(0)
+    words = [*" ".join(SENTENCES).split(), *"T2/FLAIR Größe Ödem naïve 肺炎 λ ﬁbrosis µm ½ ①".split()]
+    signs = [*string.punctuation, *"±≥°“…\u2013\u00a0\u200b\t\n", "  "]
+    strings = []
+    for _ in range(count):
+        parts = [rng.choice(words if rng.random() < 0.7 else signs) for _ in range(rng.randint(1, 14))]
+        parts = [rng.choice([part, part.upper(), part.title(), str(rng.randint(0, 10**6))]) for part in parts]
+        strings.append(rng.choice(["", " "]).join(parts))
+    return strings
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published tokenizer is not here")
+def test_token_ids_of_a_thousand_varied_strings_are_those_of_the_published_tokenizer(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint", vocabulary=32_000)
+    for file in ("spiece.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        shutil.copyfile(PUBLISHED / file, folder / file)
+    encoder = load(folder)
+    published = AutoTokenizer.from_pretrained(PUBLISHED)
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(PUBLISHED / "spiece.model"))
+    strings = varied_strings(1000)
+
+    ids = encoder.tokenize(strings).tolist()
+
+    assert ids == published(strings, padding="max_length", truncation=True, max_length=64)["input_ids"]
+    plain = [text.lower().translate(str.maketrans("", "", string.punctuation)) for text in strings]
+    for text, row, count in zip(plain, ids, encoder.count_tokens(strings), strict=True):
+        expected = pieces.encode(" ".join(text.split()))
+        assert count == len(expected) + 1
+        assert row == [*expected[:63], *[1] * (64 - len(expected[:63]))]
+    assert len({tuple(row) for row in ids}) > 800
 
 
 def test_text_that_is_too_long_is_averaged_over_its_sentences_and_said_so_without_quoting_it(
