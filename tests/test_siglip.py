@@ -143,7 +143,7 @@ def test_token_ids_are_those_of_the_published_tokenizer(tmp_path: Path) -> None:
 def varied_strings(count: int) -> list[str]:
     """Return strings of words, numbers, signs and letters of several scripts, in any case and spacing."""
     rng = random.Random(0)
-    words = [*" ".join(SENTENCES).split(), *"T2/FLAIR Größe Ödem naïve 肺炎 λ ﬁbrosis µm ½ ①".split()]
+    words = f"{' '.join(SENTENCES)} T2/FLAIR Größe Ödem naïve 肺炎 λ ﬁbrosis µm ½ ①".split()
     signs = [*string.punctuation, *"±≥°“…\u2013\u00a0\u200b\t\n", "  "]
     strings = []
     for _ in range(count):
