@@ -30,7 +30,8 @@ def divided(pictures: Sequence[np.ndarray]) -> tuple[Sequence[np.ndarray], Seque
 def least_cosine(some: np.ndarray, others: np.ndarray) -> float:
     """Return the least cosine of (N, D) rows with the others, row by row; -1 where one is not finite."""
     norms = np.linalg.norm(some, axis=1) * np.linalg.norm(others, axis=1)
-    cosines = (some.astype(np.float64) * others).sum(axis=1) / norms
+    with np.errstate(invalid="ignore"):
+        cosines = (some.astype(np.float64) * others).sum(axis=1) / norms
     return float(np.nan_to_num(cosines, nan=-1.0).min())
 
 
