@@ -179,15 +179,19 @@ def load(
             "precision int8: no picture of the archive could be read to calibrate on; leave --precision out"
         )
     expected = in_full().pooled(prove, checkpoint.spec)
-    cosine = -1.0
-    # What was calibrated on another archive will often do for this one too.
-    for model in (files.found("int8"), None):
-        if model is None:
-            model = files.quantised(stacked(fit, checkpoint.spec).numpy())
+
+    def proven(model: Path) -> OpenVinoTower | float:
+        """Return the tower, or its least cosine where that is too low."""
         reduced = tower(model, full)
         cosine = least_cosine(reduced.pooled(prove, checkpoint.spec), expected)
-        if cosine >= FAITHFUL:
-            log.info("int8: the least cosine of %d pictures with %s is %.5f", len(prove), full, cosine)
-            return reduced
+        log.info("int8: the least cosine of %d pictures with %s is %.5f", len(prove), full, cosine)
+        return reduced if cosine >= FAITHFUL else cosine
+
+    # What was calibrated on another archive will often do for this one too.
+    if (kept := files.found("int8")) is not None and isinstance(found := proven(kept), OpenVinoTower):
+        return found
+    found = proven(files.quantised(stacked(fit, checkpoint.spec).numpy()))
+    if isinstance(found, OpenVinoTower):
+        return found
     files.discard("int8")
-    raise unfaithful(str(checkpoint.folder), "int8", cosine)
+    raise unfaithful(str(checkpoint.folder), "int8", found)
