@@ -12,7 +12,10 @@ from benchmarks.read import machine
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure and the bound that it must keep; details: what a plot or a closer look needs."""
+    """One figure and the bound that it must keep.
+
+    details: what a plot or a closer look needs. digits: after the point, where it is printed.
+    """
 
     name: str
     value: float
@@ -20,6 +23,7 @@ class Figure:
     at_least: float | None = None
     below: float | None = None  # or as much
     details: Any = field(default=None, repr=False)
+    digits: int = field(default=3, repr=False)
 
     @property
     def holds(self) -> bool:
@@ -34,7 +38,7 @@ class Figure:
         if self.below is not None:
             bound = f"at most {self.below:g}"
         verdict = "" if not bound else "  holds" if self.holds else "  MISSED"
-        return f"{self.name:58}{self.value:10.3f} {self.unit:12}{bound:14}{verdict}"
+        return f"{self.name:58}{self.value:10.{self.digits}f} {self.unit:12}{bound:14}{verdict}"
 
 
 def report(sections: Iterable[Iterable[Figure]], libraries: Iterable[str], out: Path | None) -> list[Figure]:
