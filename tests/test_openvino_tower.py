@@ -272,7 +272,7 @@ def test_int8_is_smaller_and_faithful(quantised: Path) -> None:
     exact = by_torch(quantised).embed_images(pictures)
     assert 0.998 <= least_cosine(rows, exact) < 0.9999999
     (full,), (reduced,) = (list(quantised.glob(f"openvino/{kind}-*/model.bin")) for kind in ("fp32", "int8"))
-    assert reduced.stat().st_size < 0.5 * full.stat().st_size
+    assert reduced.stat().st_size < 0.8 * full.stat().st_size  # its first and last products are exact
     texts = ["left effusion"]
     np.testing.assert_array_equal(
         load(quantised, "int8").embed_texts(texts), load(quantised).embed_texts(texts)
