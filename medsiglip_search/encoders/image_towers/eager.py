@@ -1,14 +1,17 @@
 """A vision tower that torch runs as it is, layer by layer."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from medsiglip_search.encoders.preprocess import stacked
-from medsiglip_search.encoders.siglip.vision import VisionTower
 from medsiglip_search.encoders.torch_calls import chunks, memory_error
 from medsiglip_search.records import PreprocessSpec
+
+if TYPE_CHECKING:
+    from medsiglip_search.encoders.siglip.vision import VisionTower
 
 FEWEST_TOGETHER = 4
 """Pictures that a batch is filled up to. With AVX-512 two would do, with AMX three."""
@@ -20,7 +23,7 @@ class TorchTower:
     batch_size: how many pictures it multiplies at once.
     """
 
-    def __init__(self, tower: VisionTower, batch_size: int) -> None:
+    def __init__(self, tower: "VisionTower", batch_size: int) -> None:
         self.batch_size = batch_size
         self._tower = tower
 

@@ -115,12 +115,11 @@ class SiglipEncoder:
         """
         return self._texts.embed(texts)
 
-    @torch.inference_mode()
     def _embed_fitting(self, texts: Sequence[str]) -> np.ndarray:
         tower = self._towers.text
         rows = [np.empty((0, self.dim), np.float32)]
         for chunk in chunks(texts, self._towers.torch_together):
-            rows.append(unit(tower(input_ids=self.tokenize(chunk).to(tower.device)).pooler_output))
+            rows.append(unit(tower.pooled(self.tokenize(chunk))))
         embeddings = np.concatenate(rows)
         if not np.isfinite(embeddings).all():
             raise EncoderUnavailable(f"{self.name}: gives text no finite embedding; fetch its weights again")
