@@ -16,13 +16,18 @@ def fitted(image: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
 
     What is fitted already comes back as it is. Raises ValueError for anything but (H, W, 3) uint8.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"a picture must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
+    check(image)
     square = (spec.size, spec.size)
     if spec.fit == "crop":
         part = _middle_of_strip(image)
         return middle(resized(part, _covering(part.shape, spec.size), spec.resample), spec.size)
     return resized(pad_square(image) if spec.fit == "pad" else image, square, spec.resample)
+
+
+def check(image: np.ndarray) -> None:
+    """Raise ValueError for anything but (H, W, 3) uint8."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"a picture must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
 
 
 def pad_square(image: np.ndarray) -> np.ndarray:
@@ -86,8 +91,8 @@ def _tf_bilinear(image: np.ndarray, to_rows: int, to_columns: int) -> np.ndarray
     (resize_bilinear_op.cc), and it reads only the four pixels that each result needs.
     """
     rows, columns = image.shape[:2]
-    above, below, down = _between(rows, to_rows)
-    left, right, across = _between(columns, to_columns)
+    above, below, down = between(rows, to_rows)
+    left, right, across = between(columns, to_columns)
     # The three colours of all columns in one line: gathered at once, that takes a third of the time.
     left, right = ((3 * places[:, None] + np.arange(3)).ravel() for places in (left, right))
     lines, across = image.reshape(rows, 3 * columns), across.repeat(3)
@@ -110,7 +115,7 @@ def _mixed(a: np.ndarray, b: np.ndarray, way: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def _between(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def between(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return for each target position the two source positions beside it and the way between, 0..1."""
     scale = np.float32(source) / np.float32(target)
     position = (np.arange(target, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)

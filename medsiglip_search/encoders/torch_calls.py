@@ -9,6 +9,13 @@ import torch
 
 T = TypeVar("T")
 
+NO_MEMORY = {
+    "CUDA error: out of memory": "the device has not the memory for so many pictures",
+    "CUBLAS_STATUS_ALLOC_FAILED": "the device has not the memory for so many pictures",
+    "DefaultCPUAllocator": "there is not the memory for so many pictures",
+}
+"""What torch says where it has no type of its own for want of memory, and what that comes to."""
+
 
 def unit(embeddings: torch.Tensor) -> np.ndarray:
     """Return (N, D) float32 rows of L2 norm 1; NaN for a row of zeros."""
@@ -32,6 +39,7 @@ def memory_error() -> Iterator[None]:
         torch.cuda.empty_cache()
         raise MemoryError("the device has not the memory for so many pictures") from None
     except RuntimeError as error:
-        if "DefaultCPUAllocator" not in str(error):
-            raise
-        raise MemoryError("there is not the memory for so many pictures") from None
+        for said, meant in NO_MEMORY.items():
+            if said in str(error):
+                raise MemoryError(meant) from None
+        raise

@@ -75,12 +75,11 @@ class SiglipEncoder(TwoTowers):
             raise Unreadable(Reason.MALFORMED, "the encoder gives no finite number for some of the patches")
         return np.concatenate(cosines), np.concatenate(attention)
 
-    @torch.inference_mode()
     def _embed_fitting(self, texts: Sequence[str]) -> np.ndarray:
         tower = self._towers.text
         rows = [np.empty((0, self.dim), np.float32)]
         for chunk in chunks(texts, self._towers.torch_together):
-            rows.append(unit(tower(input_ids=self.tokenize(chunk).to(tower.device)).pooler_output))
+            rows.append(unit(tower.pooled(self.tokenize(chunk))))
         return np.concatenate(rows)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:

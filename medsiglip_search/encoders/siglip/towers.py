@@ -5,7 +5,6 @@ import threading
 from functools import cached_property
 
 import torch
-from transformers import SiglipTextModel
 
 from medsiglip_search.encoders.calibration import Sample
 from medsiglip_search.encoders.image_towers import (
@@ -21,6 +20,7 @@ from medsiglip_search.encoders.image_towers.gpu import gpu_tower
 from medsiglip_search.encoders.image_towers.openvino_library import EXTRA
 from medsiglip_search.encoders.precision import DTYPES, Computed, chosen
 from medsiglip_search.encoders.siglip.checkpoint import SiglipCheckpoint
+from medsiglip_search.encoders.siglip.text import SIZES, TextTower
 from medsiglip_search.encoders.siglip.vision import VisionTower
 from medsiglip_search.errors import EncoderUnavailable
 
@@ -70,7 +70,7 @@ class SiglipTowers:
             return self._vision
 
     @property
-    def text(self) -> SiglipTextModel:
+    def text(self) -> TextTower:
         """The text tower. Raises EncoderUnavailable."""
         with self._loading:
             return self._text
@@ -104,5 +104,6 @@ class SiglipTowers:
         )
 
     @cached_property
-    def _text(self) -> SiglipTextModel:
-        return self._checkpoint.load_text(DTYPES[self._full], self._device)
+    def _text(self) -> TextTower:
+        model = self._checkpoint.load_text(DTYPES[self._full], self._device)
+        return TextTower(model, SIZES if self._device.type == "cuda" else None)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import SiglipVisionModel
 
+from medsiglip_search.encoders.siglip.attention import fill_heads
 from medsiglip_search.records import PreprocessSpec
 
 
@@ -25,9 +26,11 @@ class VisionTower(nn.Module):
         super().__init__()
         config: Any = model.config
         self.model = model
+        self.spec = spec
         self.patch = int(config.patch_size)
         self.rows = int(config.image_size) // self.patch
         self.dim = int(config.hidden_size)
+        self.heads = int(config.num_attention_heads)
         self.register_buffer("mean", torch.tensor(spec.mean, device=model.device), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std, device=model.device), persistent=False)
 
@@ -40,6 +43,10 @@ class VisionTower(nn.Module):
         """Return (N, D) embeddings, not of norm 1."""
         pooled: torch.Tensor = self.model.head(self.tokens(levels))
         return pooled
+
+    def fill_heads(self, head: int) -> None:
+        """Compute attention with heads filled up to a size of `head`, for kernels that are written for it."""
+        fill_heads(self.model, head)
 
     def tokens(self, levels: torch.Tensor) -> torch.Tensor:
         """Return (N, rows * rows, D): what the pooling head reads of each patch."""
