@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from medsiglip_search.encoders import Encoder
-from medsiglip_search.errors import EncoderFailed, Reason, Unreadable
+from medsiglip_search.errors import EncoderFailed, EncoderUnavailable, Reason, Unreadable
 
 Outcome = np.ndarray | Unreadable
 """The embedding of a picture, (D,) float32, or why the encoder has none for it."""
@@ -22,7 +22,7 @@ class Embedder:
         self._encoder = encoder
 
     def embed(self, images: Sequence[np.ndarray]) -> list[Outcome]:
-        """Return the outcome of each picture, (H, W, 3) uint8. Raises EncoderFailed."""
+        """Return the outcome of each picture, (H, W, 3) uint8. Raises EncoderFailed, EncoderUnavailable."""
         outcomes: list[Outcome] = []
         while len(outcomes) < len(images):
             outcomes += self._some(images[len(outcomes) :][: self.size])
@@ -35,7 +35,7 @@ class Embedder:
         except Unreadable as error:
             if len(images) == 1:
                 return [error]
-        except EncoderFailed:
+        except (EncoderFailed, EncoderUnavailable):
             raise
         except MemoryError as error:
             if len(images) == 1:

@@ -179,7 +179,7 @@ def test_the_model_is_converted_once(converted: Path, monkeypatch: pytest.Monkey
 
     by_openvino(converted)
 
-    assert [path.name[:5] for path in (converted / "openvino").iterdir()] == ["fp32-"]
+    assert sorted(path.name[:5] for path in (converted / "openvino").iterdir()) == ["fp32-", "lock"]
 
 
 def test_a_damaged_file_is_made_again(own_copy: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -221,7 +221,27 @@ def test_a_conversion_that_fails_leaves_nothing_and_torch_goes_on(
     np.testing.assert_allclose(rows, by_torch(folder).embed_images(archive_pictures(2)), atol=1e-6)
     assert "no space for the model" in caplog.text
     assert "torch embeds the pictures instead" in caplog.text
-    assert list((folder / "openvino").iterdir()) == []
+    assert [path.name for path in (folder / "openvino").iterdir()] == ["lock"]
+
+
+def test_two_processes_convert_once_and_what_a_killed_one_left_goes(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    (folder / "openvino" / "unfinished-x").mkdir(parents=True)
+    (folder / "openvino" / "unfinished-x" / "model.bin").write_bytes(b"half")
+    program = (
+        "import sys, logging; logging.basicConfig(); from pathlib import Path; "
+        "from medsiglip_search.encoders.image_towers.openvino_files import OpenVinoFiles; "
+        "from medsiglip_search.encoders.siglip.checkpoint import read_checkpoint; "
+        "print(OpenVinoFiles(read_checkpoint(Path(sys.argv[1]))).full('fp32'))"
+    )
+    command = [sys.executable, "-c", program, str(folder)]
+    both = [subprocess.Popen(command, stdout=-1, stderr=-1, text=True) for _ in range(2)]
+    told = [process.communicate() for process in both]
+
+    (made,) = folder.glob("openvino/fp32-*/model.xml")
+    assert [out.strip() for out, _ in told] == [str(made)] * 2
+    assert sum("converting the encoder" in err for _, err in told) == 1
+    assert sorted(path.name for path in made.parents[1].iterdir()) == [made.parent.name, "lock"]
 
 
 def test_beside_weights_that_nobody_may_write_the_users_cache_is_taken(

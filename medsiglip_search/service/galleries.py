@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from medsiglip_search.encoders import Encoder, load_encoder_of
 from medsiglip_search.errors import GalleryError, GalleryOutdated, MedSiglipSearchError, Unavailable
 from medsiglip_search.gallery import Gallery
@@ -166,5 +168,9 @@ class Galleries(Mapping[str, OpenGallery]):
     def _encoder_of(self, gallery: Gallery) -> Encoder:
         meta = gallery.meta
         if (key := (meta.encoder, meta.revision)) not in self._encoders:
-            self._encoders[key] = load_encoder_of(meta, device=self._device)
+            encoder = load_encoder_of(meta, device=self._device)
+            # Its towers are loaded, and compiled, when they are first needed: not with a user's first query.
+            encoder.embed_texts(["x"])
+            encoder.embed_images([np.zeros((meta.spec.size, meta.spec.size, 3), np.uint8)])
+            self._encoders[key] = encoder
         return self._encoders[key].with_spec(meta.spec)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 LARGE = 100_000_000
 """Parameters from which on a processor takes long for a picture."""
 
-HANDED_OVER = {"slow": 4, "cpu": 32, "cuda": 128}
+ON_SLOW, ON_GPU, TOGETHER = 4, 128, 32
 """Pictures worth handing over at once: few where each takes a second, for a killed run loses them."""
 
 
@@ -24,7 +24,9 @@ def is_slow(device: "torch.device", parameters: int) -> bool:
 
 def handed_over(device: "torch.device", parameters: int) -> int:
     """Return how many pictures are worth handing over at once."""
-    return HANDED_OVER["slow" if is_slow(device, parameters) else device.type]
+    if is_slow(device, parameters):
+        return ON_SLOW
+    return ON_GPU if device.type == "cuda" else TOGETHER
 
 
 def multiplied_together(device: "torch.device", parameters: int) -> int:
@@ -32,7 +34,7 @@ def multiplied_together(device: "torch.device", parameters: int) -> int:
 
     One at a time is the fastest that it does with a large tower on a processor.
     """
-    return 1 if is_slow(device, parameters) else 32
+    return 1 if is_slow(device, parameters) else TOGETHER
 
 
 class ImageTower(Protocol):

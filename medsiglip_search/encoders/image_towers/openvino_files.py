@@ -10,14 +10,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from medsiglip_search import checksums
+from medsiglip_search import checksums, locks
 from medsiglip_search.encoders.image_towers.openvino_library import openvino
 from medsiglip_search.encoders.siglip.checkpoint import SiglipCheckpoint
 from medsiglip_search.errors import EncoderUnavailable
@@ -30,6 +32,7 @@ Kind = Literal["fp32", "fp16", "int8"]
 
 XML, BIN = "model.xml", "model.bin"
 _UNFINISHED = "unfinished-"
+LOOK_EVERY_S = 0.5
 
 
 class OpenVinoFiles:
@@ -49,12 +52,11 @@ class OpenVinoFiles:
         """
         if (path := self.found(kind)) is not None:
             return path
-        log.warning(
-            "converting %s for OpenVINO: once, about a minute; kept in %s",
-            self._checkpoint.folder,
-            self.folder,
-        )
-        return self._made(kind, str(self._checkpoint.folder), [])
+        with self._alone():
+            if (path := self.found(kind)) is not None:  # by another process, meanwhile
+                return path
+            log.warning("converting the encoder for OpenVINO: once, about a minute; kept in %s", self.folder)
+            return self._made(kind, str(self._checkpoint.folder), [])
 
     def quantised(self, levels: np.ndarray) -> Path:
         """Return the model in int8, anew, calibrated on (N, size, size, 3) uint8 pictures.
@@ -63,7 +65,7 @@ class OpenVinoFiles:
         """
         full = self.full("fp32")
         log.warning("calibrating int8 on %d pictures of the archive: once, some minutes", len(levels))
-        with tempfile.TemporaryDirectory() as folder:
+        with self._alone(), tempfile.TemporaryDirectory() as folder:
             pictures = Path(folder) / "pictures.npy"
             np.save(pictures, levels)
             return self._made("int8", str(full), [str(pictures)])
@@ -91,21 +93,33 @@ class OpenVinoFiles:
     def _place(self, kind: Kind) -> Path:
         return self.folder / f"{kind}-{self._key}"
 
-    def _made(self, kind: Kind, source: str, more: Sequence[str]) -> Path:
-        """Return the model that a process of its own makes of `source`; what stood in its place goes."""
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait until no other process makes files here. Raises EncoderUnavailable for an OSError inside."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.folder))
+            with ExitStack() as stack:
+                while True:
+                    try:
+                        stack.enter_context(locks.exclusive(self.folder / "lock"))
+                        break
+                    except locks.Held:
+                        time.sleep(LOOK_EVERY_S)
+                for left in self.folder.glob(f"{_UNFINISHED}*"):  # by one that was killed
+                    shutil.rmtree(left, ignore_errors=True)
+                yield
         except OSError as error:
             raise EncoderUnavailable(f"{self.folder}: cannot be written ({error.strerror})") from error
+
+    def _made(self, kind: Kind, source: str, more: Sequence[str]) -> Path:
+        """Return the model that a process of its own makes of `source`; what stood in its place goes."""
+        unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.folder))
         try:
             _converted([source, str(unfinished / XML), kind, *more])
             checksums.write_list(unfinished, checksums.digests_of(unfinished, (XML, BIN)))
             for stale in self.folder.glob(f"{kind}-*"):
                 shutil.rmtree(stale, ignore_errors=True)
             os.replace(unfinished, self._place(kind))
-        except OSError as error:
-            raise EncoderUnavailable(f"{self.folder}: cannot be written ({error.strerror})") from error
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         return self._place(kind) / XML

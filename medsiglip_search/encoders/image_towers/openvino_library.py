@@ -11,6 +11,8 @@ from typing import Any
 EXTRA = "pip install 'medsiglip-search[openvino]'"
 """What installs both."""
 
+WHAT_IT_BRINGS = "with OpenVINO a processor embeds pictures 1.3 to 2.5 times as fast"
+
 
 def is_installed() -> bool:
     return find_spec("openvino") is not None and find_spec("nncf") is not None

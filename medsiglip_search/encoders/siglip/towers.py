@@ -17,7 +17,7 @@ from medsiglip_search.encoders.image_towers import (
 )
 from medsiglip_search.encoders.image_towers.eager import TorchTower
 from medsiglip_search.encoders.image_towers.gpu import gpu_tower
-from medsiglip_search.encoders.image_towers.openvino_library import EXTRA
+from medsiglip_search.encoders.image_towers.openvino_library import EXTRA, WHAT_IT_BRINGS
 from medsiglip_search.encoders.precision import DTYPES, Computed, chosen
 from medsiglip_search.encoders.siglip.checkpoint import SiglipCheckpoint
 from medsiglip_search.encoders.siglip.text import SIZES, TextTower
@@ -87,7 +87,7 @@ class SiglipTowers:
         """Return the tower as OpenVINO runs it, None where torch must; raise EncoderUnavailable for int8."""
         if not openvino.is_for(self._precision):
             if not openvino_library.is_installed():
-                log.warning("this processor embeds pictures about 1.8 times as fast with OpenVINO: %s", EXTRA)
+                log.warning("%s; to install it: %s", WHAT_IT_BRINGS, EXTRA)
             return None
         try:
             return openvino.load(self._checkpoint, self._precision, self._full, self._sample, self.batch_size)
