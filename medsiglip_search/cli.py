@@ -223,7 +223,8 @@ def index(
     check_inputs(archives, metadata)
     window = parse_window(ct_window) if ct_window is not None else None
     existing = Gallery.open(gallery).meta if Gallery.exists(gallery) else None
-    encoder = encoder or (existing.encoder if existing else DEMO_ENCODER)
+    if encoder is None:
+        encoder = existing.encoder if existing else DEMO_ENCODER
     say_what_demo_knows(encoder)
 
     def spec_of(own: PreprocessSpec) -> PreprocessSpec:
