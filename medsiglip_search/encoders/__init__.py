@@ -130,7 +130,8 @@ def load_encoder_of(
     is_own = name is None or os.fspath(name) == meta.encoder
     # A folder's revision is "local".
     revision = meta.revision if is_own and _COMMIT.fullmatch(meta.revision) else None
-    return load_encoder(meta.encoder if name is None else name, device, precision, sample, revision).with_spec(meta.spec)
+    encoder = load_encoder(meta.encoder if name is None else name, device, precision, sample, revision)
+    return encoder.with_spec(meta.spec)
 
 
 def _is_siglip(folder: Path) -> bool:
