@@ -131,6 +131,8 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.only) - set(SECTIONS):
         parser.error(f"no section {sorted(unknown)[0]}; there are {', '.join(SECTIONS)}")
+    if options.rounds < 1:
+        parser.error("--rounds must be at least 1")
     try:
         device = target(options.device)
     except EncoderUnavailable as error:

@@ -14,6 +14,7 @@ from benchmarks.figures import Figure
 from benchmarks.timing import paired, seconds
 from medsiglip_search.devices import multiplies_bf16
 from medsiglip_search.encoders.calibration import least_cosine
+from medsiglip_search.encoders.precision import DTYPES
 from medsiglip_search.encoders.preprocess import preprocess
 from medsiglip_search.encoders.siglip import SiglipEncoder
 from medsiglip_search.encoders.torch_calls import unit
@@ -75,7 +76,7 @@ def _speed(task: Task, encoder: SiglipEncoder, precision: str) -> Iterator[Figur
     rounds = max(5, task.rounds)
     queries = [f"chest radiograph number {number} with left pleural effusion" for number in range(rounds + 1)]
     ids = [encoder.tokenize([query]).to(task.device) for query in queries]
-    tower = encoder._towers.text
+    tower = task.checkpoint.load_text(DTYPES[precision], task.device)
     new, tokenized = iter(queries), iter(ids)
 
     def bare() -> torch.Tensor:

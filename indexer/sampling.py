@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
@@ -28,13 +29,15 @@ def sample_pictures(
     *,
     workers: int | None = None,
     limits: Limits = Limits(),
+    gallery: Path | None = None,
 ) -> list[np.ndarray]:
     """Return at most `count` pictures of files chosen at random: (size, size, 3) uint8, fitted as in `spec`.
 
-    The same files of the same archives each time; of each file one frame. What cannot be read is left out.
+    Among the first `MOST_LISTED` of each archive, the same ones each time; of each file one frame. What
+    cannot be read is left out, and a gallery that lies in an archive.
     Raises ArchiveNotFound, DecoderUnavailable.
     """
-    sources, _ = open_inputs(archives, None)
+    sources, _ = open_inputs(archives, None, gallery)
     listed = [entry for source in sources for entry in islice(_files(source), MOST_LISTED)]
     chosen = random.Random(0).sample(listed, min(len(listed), SPARE * count))
     with Guard(workers, limits) as guard, closing(read_files(map(Job, chosen), 1, spec, guard)) as pieces:

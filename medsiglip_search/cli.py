@@ -232,7 +232,12 @@ def index(
 
     def sample(own: PreprocessSpec) -> list["np.ndarray"]:
         return sample_pictures(
-            archives, spec_of(own), SAMPLED, workers=workers, limits=Limits(timeout_s=decode_timeout)
+            archives,
+            spec_of(own),
+            SAMPLED,
+            workers=workers,
+            limits=Limits(timeout_s=decode_timeout),
+            gallery=gallery,
         )
 
     if existing:

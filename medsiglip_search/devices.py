@@ -26,6 +26,15 @@ def multiplies_bf16(device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
+def adds_in_32_bits() -> bool:
+    """Tell whether this processor adds products of 8-bit numbers in 32 bits.
+
+    VNNI and AMX do; AVX2 and the first AVX-512 add pairs of them in 16, and clamp what is too large.
+    """
+    has = torch.cpu.get_capabilities()
+    return any(has.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
+
+
 def lone_threads(name: str) -> tuple[ThreadPoolExecutor, int]:
     """Return threads each of which computes on one processor, and how many they are.
 

@@ -175,6 +175,36 @@ def test_a_missing_tensor_is_not_filled_with_random_numbers(own_copy: Path) -> N
     assert "lack 1 of the model's tensors (first vision_model.head.probe)" in message
 
 
+@pytest.mark.parametrize("key", ["logit_scale", "logit_bias"])
+def test_a_pair_logit_that_is_no_number_is_refused(own_copy: Path, key: str) -> None:
+    path = own_copy / "model.safetensors"
+    tensors = load_file(path)
+    tensors[key] = tensors[key] * float("nan")
+    save_file(tensors, path, metadata={"format": "pt"})
+
+    assert "logit_scale and logit_bias are no numbers" in refusal(own_copy)
+
+
+def test_a_header_of_unknown_types_is_refused(own_copy: Path) -> None:
+    path = own_copy / "model.safetensors"
+    path.write_bytes(path.read_bytes().replace(b'"F32"', b'"F33"'))
+
+    assert "fetch it again" in refusal(own_copy)
+
+
+@pytest.mark.parametrize("value", ["[NaN, 0.5, 0.5]", "[1e999, 0.5, 0.5]", "[-1, 0.5, 0.5]", "[0, 1, 1]"])
+def test_a_std_that_cannot_be_divided_by_is_refused(own_copy: Path, value: str) -> None:
+    (own_copy / "preprocessor_config.json").write_text(f'{{"image_std": {value}}}')
+
+    assert "positive image_std" in refusal(own_copy)
+
+
+def test_json_that_is_nested_beyond_reason_is_refused(own_copy: Path) -> None:
+    (own_copy / "config.json").write_text("[" * 100_000)
+
+    assert "cannot be read as JSON" in refusal(own_copy)
+
+
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path / "sharded", shard_bytes=100_000)
     shard = sorted(folder.glob("model-*.safetensors"))[1]

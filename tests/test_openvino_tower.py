@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -207,6 +208,99 @@ def test_other_weights_make_another_file(own_copy: Path) -> None:
     assert len(list(own_copy.glob("openvino/fp32-*"))) == 1
 
 
+def test_another_network_over_the_same_weights_is_converted_anew(own_copy: Path) -> None:
+    pictures = archive_pictures(2)
+    before = by_openvino(own_copy).embed_images(pictures)
+    path = own_copy / "config.json"
+    config = json.loads(path.read_text())
+    config["vision_config"]["num_attention_heads"] = 4
+    path.write_text(json.dumps(config))
+
+    after = by_openvino(own_copy).embed_images(pictures)
+
+    assert least_cosine(before, after) < 0.999
+    np.testing.assert_allclose(after, by_torch(own_copy).embed_images(pictures), atol=1e-5)
+
+
+def test_a_way_for_which_there_is_no_memory_is_passed_over(
+    own_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = by_openvino(own_copy)
+    compiled = OpenVinoTower._compiled
+
+    def starving(self: OpenVinoTower, way: Way) -> Any:
+        if way == Way(batch=2):
+            raise RuntimeError("std::bad_alloc")
+        return compiled(self, way)
+
+    monkeypatch.setattr(OpenVinoTower, "_compiled", starving)
+    rows = encoder.embed_images(archive_pictures(5))
+
+    np.testing.assert_allclose(rows, by_torch(own_copy).embed_images(archive_pictures(5)), atol=1e-5)
+    assert encoder._towers.images._way != Way(batch=2)  # type: ignore[attr-defined]
+
+
+def test_want_of_memory_is_a_memory_error_and_the_next_call_goes_on(
+    own_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = by_openvino(own_copy)
+    expected = encoder.embed_images(archive_pictures(1))
+    encoder._towers.images._queue = None  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        patch.setattr(OpenVinoTower, "_compiled", lambda self, way: refuse_memory())
+        with pytest.raises(MemoryError, match="not the memory for so many pictures"):
+            encoder.embed_images(archive_pictures(1))
+
+    np.testing.assert_array_equal(encoder.embed_images(archive_pictures(1)), expected)
+
+
+def refuse_memory() -> None:
+    raise RuntimeError("Check failed: std::bad_alloc")
+
+
+def test_a_picture_that_is_none_spoils_no_other_call(converted: Path) -> None:
+    encoder = by_openvino(converted)
+    good = archive_pictures(10)
+    expected = encoder.embed_images(good)
+
+    for _ in range(20):
+        with pytest.raises(ValueError, match="uint8"):
+            encoder.embed_images([*good, np.zeros((5, 5), np.uint8)])
+        np.testing.assert_allclose(encoder.embed_images(good), expected, atol=1e-6)
+
+
+def test_no_code_of_the_working_folder_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    (tmp_path / "torch.py").write_text("open('was_run', 'w')\nraise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+
+    by_openvino(folder)
+
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_what_openvino_itself_raises_leads_back_to_torch(
+    converted: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> None:
+        raise ImportError("libtbb.so.12: cannot open shared object file")
+
+    monkeypatch.setattr(openvino_tower, "openvino", broken)
+    rows = load(converted).embed_images(archive_pictures(2))
+
+    np.testing.assert_allclose(rows, by_torch(converted).embed_images(archive_pictures(2)), atol=1e-6)
+    assert "OpenVINO does not run here (ImportError: libtbb.so.12" in caplog.text
+
+
+def test_what_lies_beside_weights_that_nobody_may_write_is_taken(
+    converted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(openvino_files, "_converted", refuse)
+
+    by_openvino(converted)
+
+
 def test_a_conversion_that_fails_leaves_nothing_and_torch_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -273,7 +367,9 @@ def test_the_fastest_way_is_measured_once(own_copy: Path, monkeypatch: pytest.Mo
     again.embed_images(archive_pictures(5))
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"together": 99}', '{"threads": 1}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"together": 99}', '{"threads": 1}', '{"together": 1.0, "batch": 2}']
+)
 def test_a_choice_that_makes_no_sense_is_made_anew(own_copy: Path, content: str) -> None:
     by_openvino(own_copy).embed_images(archive_pictures(4))
     (choice,) = own_copy.glob("openvino/*/way-*.json")

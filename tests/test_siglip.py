@@ -74,6 +74,24 @@ def test_embeddings_and_logits_equal_transformers_forward_pass(checkpoint: Path)
     assert logits == pytest.approx(expected.logits_per_image.numpy(), abs=1e-4)
 
 
+def test_a_remainder_beside_the_patches_is_left_out_as_transformers_does(own_copy: Path) -> None:
+    path = own_copy / "config.json"  # as 384 pixels are 27 patches of 14 and 6 more
+    config = json.loads(path.read_text())
+    config["vision_config"]["image_size"] = 30
+    path.write_text(json.dumps(config))
+    encoder = load(own_copy)
+    model = SiglipModel.from_pretrained(own_copy).eval()
+
+    with torch.inference_mode():
+        pixels = preprocess(pictures(3), encoder.spec)
+        expected = model.get_image_features(pixel_values=pixels).pooler_output.numpy()
+
+    assert encoder.spec.size == 30
+    expected = expected / np.linalg.norm(expected, axis=1, keepdims=True)
+    assert encoder.embed_images(pictures(3)) == pytest.approx(expected, abs=1e-5)
+    assert encoder.patch_scores(pictures(1), encoder.embed_texts(TEXTS))[0].shape == (1, 4, 2, 2)
+
+
 def test_every_embedding_has_norm_one(checkpoint: Path) -> None:
     encoder = load(checkpoint)
 

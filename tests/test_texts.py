@@ -143,3 +143,20 @@ def test_many_threads_get_the_same_rows() -> None:
         rows = list(pool.map(lambda text: tower.texts.embed([text])[0], asked))
 
     np.testing.assert_array_equal(rows, Tower().embed(asked))
+
+
+def test_half_a_surrogate_pair_is_replaced_and_one_text_is_no_list() -> None:
+    tower = Tower()
+
+    tower.texts.embed(["a\ud83d b"])
+
+    assert tower.given == ["a? b"]
+    with pytest.raises(TypeError, match="a list of texts"):
+        tower.texts.embed("edema")
+
+
+def test_a_row_that_is_kept_keeps_nothing_else() -> None:
+    tower = Tower()
+    tower.texts.embed([f"finding {number}" for number in range(100)])
+
+    assert all(row.base is None for row in tower.texts._known._rows.values())

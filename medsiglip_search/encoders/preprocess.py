@@ -14,7 +14,7 @@ def stacked(images: Sequence[np.ndarray], spec: PreprocessSpec) -> torch.Tensor:
 
     images: (H, W, 3) uint8 RGB each, of any sizes. Raises ValueError for an array of another shape or type.
     """
-    if not images:
+    if not len(images):
         return torch.empty((0, spec.size, spec.size, 3), dtype=torch.uint8)
     return torch.from_numpy(np.stack([fitted(image, spec) for image in images]))
 

@@ -38,6 +38,10 @@ class TextEmbedder:
         A text of too many tokens is taken apart by sentences, a longer sentence by words, and the embeddings
         of the parts are averaged by their tokens; a warning is logged.
         """
+        if isinstance(texts, str):
+            raise TypeError("texts: a list of texts, not one text")
+        # Half of a pair of surrogates is no text, and no tokenizer takes it.
+        texts = [text.encode("utf-8", "replace").decode() for text in texts]
         known = {text: row for text in dict.fromkeys(texts) if (row := self._known.get(text)) is not None}
         if new := [text for text in dict.fromkeys(texts) if text not in known]:
             found = dict(zip(new, self._averaged(new), strict=True))
@@ -118,6 +122,7 @@ class _Recent:
 
     def add(self, rows: dict[str, np.ndarray]) -> None:
         with self._lock:
-            self._rows |= rows
+            # Copies: a row of a batch would keep the batch.
+            self._rows |= {text: row.copy() for text, row in rows.items()}
             while len(self._rows) > self._most:
                 self._rows.popitem(last=False)

@@ -13,8 +13,10 @@ NO_MEMORY = {
     "CUDA error: out of memory": "the device has not the memory for so many pictures",
     "CUBLAS_STATUS_ALLOC_FAILED": "the device has not the memory for so many pictures",
     "DefaultCPUAllocator": "there is not the memory for so many pictures",
+    "bad_alloc": "there is not the memory for so many pictures",
+    "ailed to allocate": "there is not the memory for so many pictures",
 }
-"""What torch says where it has no type of its own for want of memory, and what that comes to."""
+"""What torch and OpenVINO say for want of memory, where they have no type for it, and what that comes to."""
 
 
 def unit(embeddings: torch.Tensor) -> np.ndarray:

@@ -125,7 +125,7 @@ def _parse_header(raw: bytes, path: Path) -> list[_Tensor]:
             for name, entry in header.items()
             if name != "__metadata__"
         )
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise _broken(path) from error
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from medsiglip_search import __version__
 from medsiglip_search.encoders import Encoder
 from medsiglip_search.files import write_file
 from medsiglip_search.gallery import Gallery
@@ -50,8 +51,8 @@ class KeptTexts:
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """See `TextEncoder`."""
-        # All that they depend on: other weights or other texts have another name.
-        told = repr((self._meta.weights_digest, list(texts))).encode()
+        # Other weights, other texts or another version of this package have another name.
+        told = repr((__version__, self._meta.weights_digest, list(texts))).encode()
         name = f"{sha256(told).hexdigest()}.npz"
         rows = self._read(name, len(texts))
         if rows is None:

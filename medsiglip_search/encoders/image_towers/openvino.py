@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from hashlib import sha256
@@ -16,17 +16,22 @@ import numpy as np
 import torch
 
 from medsiglip_search.encoders.calibration import FAITHFUL, Sample, divided, least_cosine, unfaithful
-from medsiglip_search.encoders.fitting import fitted
+from medsiglip_search.encoders.fitting import check, fitted
 from medsiglip_search.encoders.image_towers.openvino_files import OpenVinoFiles
 from medsiglip_search.encoders.image_towers.openvino_library import EXTRA, is_installed, openvino
 from medsiglip_search.encoders.precision import Computed
 from medsiglip_search.encoders.preprocess import stacked
 from medsiglip_search.encoders.siglip.checkpoint import SiglipCheckpoint
+from medsiglip_search.encoders.torch_calls import memory_error
 from medsiglip_search.errors import EncoderUnavailable
 from medsiglip_search.files import write_file
 from medsiglip_search.records import PreprocessSpec
+from medsiglip_search.transformers_notices import first_line
 
 log = logging.getLogger(__name__)
+
+AS_FAST = 1.05
+"""What takes at most so much longer than the fastest is as fast, and the first of those is chosen."""
 
 WORTH_MEASURING = 4
 """Pictures handed over together from which on the ways to compute are compared, once on each machine."""
@@ -52,13 +57,15 @@ class OpenVinoTower:
         self._computing = threading.Lock()
         self._choice = model.parent / f"way-{_machine()}.json"
         self._way = _read(self._choice)
-        self._queue = self._compiled(self._way or Way())
+        self._queue: Any = self._compiled(self._way or Way())
 
     def pooled(self, images: Sequence[np.ndarray], spec: PreprocessSpec) -> np.ndarray:
         """See `ImageTower`."""
-        with self._computing:
+        for image in images:
+            check(image)
+        with self._computing, memory_error():
             if self._way is None and len(images) >= WORTH_MEASURING:
-                self._way = self._measured(images[:WORTH_MEASURING], spec)
+                self._choose(images[:WORTH_MEASURING], spec)
             return self._rows(images, spec)
 
     def _rows(self, images: Sequence[np.ndarray], spec: PreprocessSpec) -> np.ndarray:
@@ -67,15 +74,19 @@ class OpenVinoTower:
         def keep(request: Any, place: slice) -> None:
             rows[place] = request.get_output_tensor().data[: place.stop - place.start]
 
-        self._queue.set_callback(keep)
-        batch = (self._way or Way()).batch
-        for start in range(0, len(images), batch):
-            # Fitted while the pictures before are computed.
-            levels = np.stack([fitted(image, spec) for image in images[start : start + batch]])
-            missing = batch - len(levels)
-            filled = np.concatenate([levels, levels[-1:].repeat(missing, axis=0)]) if missing else levels
-            self._queue.start_async({0: filled}, slice(start, start + len(levels)))
-        self._queue.wait_all()
+        if self._queue is None:  # the last attempt failed
+            self._queue = self._compiled(self._way or Way())
+        queue, batch = self._queue, (self._way or Way()).batch
+        queue.set_callback(keep)
+        try:
+            for start in range(0, len(images), batch):
+                # Fitted while the pictures before are computed.
+                levels = np.stack([fitted(image, spec) for image in images[start : start + batch]])
+                missing = batch - len(levels)
+                filled = np.concatenate([levels, levels[-1:].repeat(missing, axis=0)]) if missing else levels
+                queue.start_async({0: filled}, slice(start, start + len(levels)))
+        finally:
+            queue.wait_all()  # or the next call would find its requests busy
         return rows
 
     def _compiled(self, way: Way) -> Any:
@@ -86,26 +97,33 @@ class OpenVinoTower:
         options = {"INFERENCE_PRECISION_HINT": self._precision, "NUM_STREAMS": str(way.together)}
         return ov.AsyncInferQueue(core.compile_model(model, "CPU", options), way.together)
 
-    def _measured(self, images: Sequence[np.ndarray], spec: PreprocessSpec) -> Way:
-        """Return the fastest way for these pictures, which is also noted for the next process."""
-        seconds = {}
+    def _choose(self, images: Sequence[np.ndarray], spec: PreprocessSpec) -> None:
+        """Go on in the fastest way for these pictures, and note it for the next process."""
+        seconds: dict[Way, float] = {}
         for way in _ways():
-            self._queue = None  # two at once would take twice the memory
-            self._queue = self._compiled(way)
-            self._way = way
-            self._rows(images[: way.together * way.batch], spec)  # the first takes longer
-            started = time.perf_counter()
-            self._rows(images, spec)
-            seconds[way] = (time.perf_counter() - started) / len(images)
-        best = min(seconds, key=seconds.__getitem__)
-        self._queue = None
-        self._queue = self._compiled(best)
-        log.info("%s, the fastest of %s", best, {way: f"{taken:.3f} s" for way, taken in seconds.items()})
+            try:
+                seconds[way] = self._measured(way, images, spec)
+            except Exception as error:  # most likely of memory: another way takes less
+                log.debug("%s: does not run here: %s", way, error)
+        # By noise alone the next process would choose another, which rounds in its own way.
+        best = next((way for way in seconds if seconds[way] <= AS_FAST * min(seconds.values())), Way())
+        self._way, self._queue = best, None
+        log.debug("%s, the fastest of %s", best, seconds)
         try:
             write_file(self._choice, json.dumps(asdict(best)).encode())
         except OSError:
-            log.info("%s: cannot be written; the next process measures again", self._choice)
-        return best
+            log.debug("%s: cannot be written; the next process measures again", self._choice)
+
+    def _measured(self, way: Way, images: Sequence[np.ndarray], spec: PreprocessSpec) -> float:
+        """Return how many seconds a picture takes in this way."""
+        self._way, self._queue = way, None  # two at once would take twice the memory
+        try:
+            self._rows(images[: way.together * way.batch], spec)  # the first takes longer
+            started = time.perf_counter()
+            self._rows(images, spec)
+            return (time.perf_counter() - started) / len(images)
+        finally:
+            self._way = self._queue = None
 
 
 def _ways() -> list[Way]:
@@ -116,10 +134,14 @@ def _ways() -> list[Way]:
 def _read(choice: Path) -> Way | None:
     """Return the way that an earlier process found the fastest, None if none did."""
     try:
-        way = Way(**json.loads(choice.read_bytes()))
-    except (OSError, ValueError, TypeError):
+        said = json.loads(choice.read_bytes())
+    except (OSError, ValueError, RecursionError):
         return None
-    return way if way in _ways() else None
+    return next((way for way in _ways() if asdict(way) == said and _are_whole(said.values())), None)
+
+
+def _are_whole(numbers: Iterable[Any]) -> bool:
+    return all(type(number) is int for number in numbers)  # 1.0 and true equal 1
 
 
 def _machine() -> str:
@@ -134,6 +156,21 @@ def multiplies_bf16() -> bool:
     return "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+def load(
+    checkpoint: SiglipCheckpoint, precision: Computed, full: Computed, sample: Sample | None, batch_size: int
+) -> OpenVinoTower:
+    """Return the vision tower of a checkpoint in fp32, bf16 or int8.
+
+    full: the precision that int8 is compared with, and that it computes the rest in.
+    sample: pictures to calibrate int8 on; without, what was calibrated before is taken.
+    Raises EncoderUnavailable where it cannot be converted or run, or int8 changes embeddings too much.
+    """
+    try:
+        return _load(checkpoint, precision, full, sample, batch_size)
+    except (ImportError, RuntimeError, OSError) as error:  # of OpenVINO, which has no types of its own
+        raise EncoderUnavailable(f"OpenVINO does not run here ({first_line(error)})") from error
+
+
 def is_for(precision: Computed) -> bool:
     """Tell whether OpenVINO is there and can compute in this precision.
 
@@ -143,18 +180,16 @@ def is_for(precision: Computed) -> bool:
         if precision == "int8":
             raise EncoderUnavailable(f"precision int8: needs OpenVINO and NNCF; run {EXTRA}")
         return False
-    return precision != "bf16" or multiplies_bf16()
+    try:
+        return precision != "bf16" or multiplies_bf16()
+    except (ImportError, RuntimeError) as error:
+        log.warning("OpenVINO does not run here (%s)", first_line(error))
+        return False
 
 
-def load(
+def _load(
     checkpoint: SiglipCheckpoint, precision: Computed, full: Computed, sample: Sample | None, batch_size: int
 ) -> OpenVinoTower:
-    """Return the vision tower of a checkpoint in fp32, bf16 or int8.
-
-    full: the precision that int8 is compared with, and that it computes the rest in.
-    sample: pictures to calibrate int8 on; without, what was calibrated before is taken.
-    Raises EncoderUnavailable where it cannot be converted, or int8 changes embeddings too much.
-    """
     files = OpenVinoFiles(checkpoint)
 
     def tower(model: Path, precision: Computed) -> OpenVinoTower:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from medsiglip_search.devices import adds_in_32_bits
 from medsiglip_search.encoders.image_towers.openvino_library import nncf, openvino
 from medsiglip_search.encoders.siglip.checkpoint import read_checkpoint
 from medsiglip_search.encoders.siglip.vision import VisionTower
@@ -86,14 +87,9 @@ def _begin_and_end(model: Any) -> list[str]:
 
 
 def _overflow_fix(quantiser: Any) -> Any:
-    """Return half the range of weights for processors that would clamp the sums of whole ones.
-
-    AVX2 and the first AVX-512 add pairs of products in 16 bits; VNNI and AMX add them in 32.
-    """
-    has = torch.cpu.get_capabilities()
-    adds_in_32_bits = any(has.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
+    """Return half the range of weights for processors that would clamp the sums of whole ones."""
     fix = quantiser.OverflowFix
-    return fix.DISABLE if adds_in_32_bits else fix.ENABLE
+    return fix.DISABLE if adds_in_32_bits() else fix.ENABLE
 
 
 def main(source: str, out: str, kind: str, pictures: str = "") -> None:

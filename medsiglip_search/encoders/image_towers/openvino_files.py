@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 
 from medsiglip_search import checksums, locks
+from medsiglip_search.devices import adds_in_32_bits
 from medsiglip_search.encoders.image_towers.openvino_library import openvino
 from medsiglip_search.encoders.siglip.checkpoint import SiglipCheckpoint
 from medsiglip_search.errors import EncoderUnavailable
@@ -31,7 +32,9 @@ Kind = Literal["fp32", "fp16", "int8"]
 """The numbers that the weights are kept as."""
 
 XML, BIN = "model.xml", "model.bin"
+FORMAT = 1  # of what this package converts: another network, another number
 _UNFINISHED = "unfinished-"
+_PACKAGE = Path(__file__).resolve().parents[2]
 LOOK_EVERY_S = 0.5
 
 
@@ -39,11 +42,15 @@ class OpenVinoFiles:
     """The files of one checkpoint. folder: where they lie."""
 
     def __init__(self, checkpoint: SiglipCheckpoint) -> None:
-        beside = checkpoint.folder / "openvino"
-        self.folder = beside if os.access(checkpoint.folder, os.W_OK) else _cache(checkpoint.weights.digest)
+        beside, cache = checkpoint.folder / "openvino", _cache(checkpoint.weights.digest)
+        # What this package came with stays as it was installed.
+        is_ours = _PACKAGE in checkpoint.folder.resolve().parents
+        can_write = os.access(beside if beside.exists() else checkpoint.folder, os.W_OK)
+        self.folder = beside if can_write and not is_ours else cache
+        self._places = [beside, cache]
         self._checkpoint = checkpoint
-        told = (checkpoint.weights.digest, checkpoint.spec.mean, checkpoint.spec.std, openvino().__version__)
-        self._key = sha256(repr(told).encode()).hexdigest()[:16]
+        network = checkpoint.vision.to_json_string(use_diff=False)
+        self._told = (FORMAT, checkpoint.weights.digest, network, checkpoint.spec.mean, checkpoint.spec.std)
 
     def full(self, kind: Literal["fp32", "fp16"]) -> Path:
         """Return the model in these numbers, converted first where it is not there.
@@ -72,7 +79,13 @@ class OpenVinoFiles:
 
     def found(self, kind: Kind) -> Path | None:
         """Return the model in these numbers, None where there is none or it is damaged."""
-        folder = self._place(kind)
+        for place in self._places:
+            if (path := self._sound(place / self._name(kind))) is not None:
+                return path
+        return None
+
+    def _sound(self, folder: Path) -> Path | None:
+        """Return the model in a folder, None if there is none or it is damaged."""
         try:
             listed = checksums.read_list(folder).digests
             if {XML, BIN} <= listed.keys() and all(
@@ -88,10 +101,14 @@ class OpenVinoFiles:
 
     def discard(self, kind: Kind) -> None:
         """Take the model in these numbers away."""
-        shutil.rmtree(self._place(kind), ignore_errors=True)
+        for place in self._places:
+            shutil.rmtree(place / self._name(kind), ignore_errors=True)
 
-    def _place(self, kind: Kind) -> Path:
-        return self.folder / f"{kind}-{self._key}"
+    def _name(self, kind: Kind) -> str:
+        """Return the name of a model's folder: another one for all that the model depends on."""
+        # What is calibrated for one kind of processor can be clamped on another.
+        told = (*self._told, openvino().__version__, adds_in_32_bits() if kind == "int8" else None)
+        return f"{kind}-{sha256(repr(told).encode()).hexdigest()[:16]}"
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -119,16 +136,25 @@ class OpenVinoFiles:
             checksums.write_list(unfinished, checksums.digests_of(unfinished, (XML, BIN)))
             for stale in self.folder.glob(f"{kind}-*"):
                 shutil.rmtree(stale, ignore_errors=True)
-            os.replace(unfinished, self._place(kind))
+            os.replace(unfinished, self.folder / self._name(kind))
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-        return self._place(kind) / XML
+        return self.folder / self._name(kind) / XML
 
 
 def _converted(arguments: Sequence[str]) -> None:
     """Let a process make the model. Raises EncoderUnavailable."""
-    command = [sys.executable, "-m", "medsiglip_search.encoders.image_towers.openvino_convert", *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    # -P: or a torch.py that lies in the working folder, an archive somebody sent, would be run.
+    command = [sys.executable, "-P", "-m", f"{__package__}.openvino_convert", *arguments]
+    path = os.pathsep.join([str(_PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    ended = subprocess.run(
+        command,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
     if ended.returncode:
         said = [line for line in ended.stderr.splitlines() if line.strip()]
         why = said[-1].strip()[:200] if said else f"it ended with {ended.returncode}"

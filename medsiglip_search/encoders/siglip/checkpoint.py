@@ -113,7 +113,7 @@ def _check_architecture(folder: Path) -> None:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EncoderUnavailable(f"{path}: cannot be read as JSON; fetch it again") from error
     if not isinstance(value, dict):
         raise EncoderUnavailable(f"{path}: not a JSON object; fetch it again")
@@ -130,7 +130,9 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         message = f"{folder}: no tokenizer (spiece.model or tokenizer.json); fetch the whole checkpoint"
         raise EncoderUnavailable(message)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:  # transformers raises what its backends raise
         message = f"{folder}: the tokenizer cannot be loaded ({first_line(error)})"
         raise EncoderUnavailable(message) from error
@@ -207,7 +209,7 @@ def _spec(folder: Path, vision: SiglipVisionConfig) -> PreprocessSpec:
         )
     except (TypeError, ValueError) as error:
         raise EncoderUnavailable(f"{path}: image_mean and image_std must be three numbers each") from error
-    if len(size) != 1 or min(std) <= 0:
+    if len(size) != 1 or not np.isfinite(mean).all() or not all(0 < one < np.inf for one in std):
         message = f"{folder}: needs square pictures and a positive image_std; check its JSON files"
         raise EncoderUnavailable(message)
     return PreprocessSpec(size=size.pop(), mean=(mean[0], mean[1], mean[2]), std=(std[0], std[1], std[2]))
@@ -217,7 +219,16 @@ def _pair_logit(weights: Weights) -> tuple[float, float]:
     """Return scale and bias of the pair logit in full precision; the model may hold them in bf16."""
     found: dict[str, float] = {}
     for path in weights.files:
-        with safe_open(path, framework="pt") as file:
-            for key in {"logit_scale", "logit_bias"} & set(file.keys()):
-                found[key] = file.get_tensor(key).float().item()
+        try:
+            with safe_open(path, framework="pt") as file:
+                for key in {"logit_scale", "logit_bias"} & set(file.keys()):
+                    found[key] = file.get_tensor(key).float().item()
+        except Exception as error:  # safetensors has types of its own for what a header may have
+            raise EncoderUnavailable(
+                f"{path}: cannot be read ({first_line(error)}); fetch it again"
+            ) from error
+    if not np.isfinite(list(found.values())).all():
+        raise EncoderUnavailable(
+            f"{weights.files[0]}: logit_scale and logit_bias are no numbers; fetch it again"
+        )
     return float(np.exp(found["logit_scale"])), found["logit_bias"]

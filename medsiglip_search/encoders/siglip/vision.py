@@ -63,8 +63,10 @@ class VisionTower(nn.Module):
 
     def _patches(self, levels: torch.Tensor) -> torch.Tensor:
         """Return (N, rows * rows, 3 * patch * patch) float32, normalised, each as the kernel is laid out."""
-        # In float32, as transformers normalises: the mean is no whole number of grey levels.
-        pixels = (levels.float() / 255 - self.mean) / self.std
         rows, patch = self.rows, self.patch
+        # A remainder is no patch, as the convolution has it: 384 pixels are 27 patches of 14, and 6 more.
+        whole = levels[:, : rows * patch, : rows * patch]
+        # In float32, as transformers normalises: the mean is no whole number of grey levels.
+        pixels = (whole.float() / 255 - self.mean) / self.std
         cut = pixels.reshape(-1, rows, patch, rows, patch, 3)
         return cut.permute(0, 1, 3, 5, 2, 4).reshape(-1, rows * rows, 3 * patch * patch)
