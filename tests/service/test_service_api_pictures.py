@@ -75,11 +75,11 @@ def test_labels_are_the_labellers_own_the_likeliest_first(served: Served, label_
 
 
 def test_the_texts_of_a_label_set_are_embedded_once(served: Served) -> None:
-    encoder = served.service.galleries["demo"].view.searcher.encoder
+    searcher = served.service.galleries["demo"].view.searcher
     classifiers = served.service.classifiers
-    first = classifiers.of(shipped_label_set("modality"), encoder)
-    assert classifiers.of(shipped_label_set("modality"), encoder) is first
-    assert classifiers.of(shipped_label_set("body-part"), encoder) is not first
+    first = classifiers.of(shipped_label_set("modality"), searcher)
+    assert classifiers.of(shipped_label_set("modality"), searcher) is first
+    assert classifiers.of(shipped_label_set("body-part"), searcher) is not first
 
 
 def test_what_is_not_there_is_told_without_what_was_sent(served: Served) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,12 +21,14 @@ from medsiglip_search.encoders.image_towers.openvino_files import OpenVinoFiles
 from medsiglip_search.encoders.image_towers.openvino_library import EXTRA, is_installed, openvino
 from medsiglip_search.encoders.precision import Computed
 from medsiglip_search.encoders.preprocess import stacked
-from medsiglip_search.encoders.siglip.checkpoint import SiglipCheckpoint
 from medsiglip_search.encoders.torch_calls import memory_error
 from medsiglip_search.errors import EncoderUnavailable
 from medsiglip_search.files import write_file
 from medsiglip_search.records import PreprocessSpec
 from medsiglip_search.transformers_notices import first_line
+
+if TYPE_CHECKING:
+    from medsiglip_search.encoders.siglip.checkpoint import SiglipCheckpoint
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +159,11 @@ def multiplies_bf16() -> bool:
 
 
 def load(
-    checkpoint: SiglipCheckpoint, precision: Computed, full: Computed, sample: Sample | None, batch_size: int
+    checkpoint: "SiglipCheckpoint",
+    precision: Computed,
+    full: Computed,
+    sample: Sample | None,
+    batch_size: int,
 ) -> OpenVinoTower:
     """Return the vision tower of a checkpoint in fp32, bf16 or int8.
 
@@ -188,7 +194,11 @@ def is_for(precision: Computed) -> bool:
 
 
 def _load(
-    checkpoint: SiglipCheckpoint, precision: Computed, full: Computed, sample: Sample | None, batch_size: int
+    checkpoint: "SiglipCheckpoint",
+    precision: Computed,
+    full: Computed,
+    sample: Sample | None,
+    batch_size: int,
 ) -> OpenVinoTower:
     files = OpenVinoFiles(checkpoint)
 

@@ -15,16 +15,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from medsiglip_search import checksums, locks
 from medsiglip_search.devices import adds_in_32_bits
 from medsiglip_search.encoders.image_towers.openvino_library import openvino
-from medsiglip_search.encoders.siglip.checkpoint import SiglipCheckpoint
 from medsiglip_search.errors import EncoderUnavailable
 from medsiglip_search.files import digest
+
+if TYPE_CHECKING:
+    from medsiglip_search.encoders.siglip.checkpoint import SiglipCheckpoint
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ LOOK_EVERY_S = 0.5
 class OpenVinoFiles:
     """The files of one checkpoint. folder: where they lie."""
 
-    def __init__(self, checkpoint: SiglipCheckpoint) -> None:
+    def __init__(self, checkpoint: "SiglipCheckpoint") -> None:
         beside, cache = checkpoint.folder / "openvino", _cache(checkpoint.weights.digest)
         # What this package came with stays as it was installed.
         is_ours = _PACKAGE in checkpoint.folder.resolve().parents
