@@ -180,7 +180,9 @@ def test_the_model_is_converted_once(converted: Path, monkeypatch: pytest.Monkey
 
     by_openvino(converted)
 
-    assert sorted(path.name[:5] for path in (converted / "openvino").iterdir()) == ["fp32-", "lock"]
+    folder, lock = sorted((converted / "openvino").iterdir())
+    assert (folder.name[:5], lock.name) == ("fp32-", "lock")
+    assert folder.stat().st_mode & 0o777 == 0o755
 
 
 def test_a_damaged_file_is_made_again(own_copy: Path, caplog: pytest.LogCaptureFixture) -> None:

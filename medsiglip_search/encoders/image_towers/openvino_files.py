@@ -133,6 +133,7 @@ class OpenVinoFiles:
     def _made(self, kind: Kind, source: str, more: Sequence[str]) -> Path:
         """Return the model that a process of its own makes of `source`; what stood in its place goes."""
         unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.folder))
+        unfinished.chmod(0o755)  # whoever may read the weights may read this
         try:
             _converted([source, str(unfinished / XML), kind, *more])
             checksums.write_list(unfinished, checksums.digests_of(unfinished, (XML, BIN)))
