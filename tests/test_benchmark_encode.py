@@ -18,5 +18,5 @@ def test_all_sections_give_figures_and_a_plot(tmp_path: Path) -> None:
     figures = {figure["name"]: figure["value"] for figure in json.loads(out.read_text())["figures"]}
     assert figures["ours, fp32: least cosine"] >= 0.9999
     assert figures["a known query, fp32: times as fast as new"] > 1
-    assert figures["memory, bf16: own process"] > 0.1
+    assert figures["memory of index --precision bf16: its own process"] > 0.1
     assert plot.read_bytes().startswith(b"\x89PNG")
