@@ -479,7 +479,9 @@ def test_a_file_instead_of_a_folder_points_to_its_folder(checkpoint: Path) -> No
 
 
 def test_a_gated_model_says_to_accept_the_terms_and_log_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(hub_id: str, *, allow_patterns: list[str], local_files_only: bool = False) -> str:
+    def download(
+        hub_id: str, *, revision: str | None, allow_patterns: list[str], local_files_only: bool = False
+    ) -> str:
         assert {"chat_template.*", "generation_config.json", "*.safetensors"} <= set(allow_patterns)
         assert not any("bin" in pattern or pattern.endswith(".py") for pattern in allow_patterns)
         if local_files_only:
