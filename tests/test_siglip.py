@@ -140,12 +140,16 @@ def test_text_is_lower_cased_without_punctuation_and_padded_with_id_1(checkpoint
     assert ids == [expected + [1] * (64 - len(expected))]
 
 
-@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published tokenizer is not here")
-def test_token_ids_are_those_of_the_published_tokenizer(tmp_path: Path) -> None:
+def with_published_tokenizer(tmp_path: Path) -> SiglipEncoder:
     folder = make_checkpoint(tmp_path / "checkpoint", vocabulary=32_000)
     for file in ("spiece.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         shutil.copyfile(PUBLISHED / file, folder / file)
-    encoder = load(folder)
+    return load(folder)
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published tokenizer is not here")
+def test_token_ids_are_those_of_the_published_tokenizer(tmp_path: Path) -> None:
+    encoder = with_published_tokenizer(tmp_path)
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(PUBLISHED / "spiece.model"))
     texts = [*TEXTS, "T2/FLAIR, left > right.", "12 mm (±0.5)", "Größe 3µm", "", "...", "\tline\nbreak "]
 
@@ -173,10 +177,7 @@ def varied_strings(count: int) -> list[str]:
 
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published tokenizer is not here")
 def test_token_ids_of_a_thousand_varied_strings_are_those_of_the_published_tokenizer(tmp_path: Path) -> None:
-    folder = make_checkpoint(tmp_path / "checkpoint", vocabulary=32_000)
-    for file in ("spiece.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
-        shutil.copyfile(PUBLISHED / file, folder / file)
-    encoder = load(folder)
+    encoder = with_published_tokenizer(tmp_path)
     published = AutoTokenizer.from_pretrained(PUBLISHED)
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(PUBLISHED / "spiece.model"))
     strings = varied_strings(1000)

@@ -7,16 +7,13 @@ from typing import Self
 import numpy as np
 import torch
 
-from medsiglip_search.encoders.texts import TextEmbedder
+from medsiglip_search.encoders.texts import CountTokens, EmbedTexts, TextEmbedder
 from medsiglip_search.encoders.torch_calls import unit
 from medsiglip_search.errors import EncoderUnavailable, GalleryMismatch, Reason, Unreadable
 from medsiglip_search.records import PreprocessSpec
 
 PoolImages = Callable[[Sequence[np.ndarray], PreprocessSpec], np.ndarray]
 """What an `ImageTower`'s `pooled` does."""
-
-EmbedTexts = Callable[[Sequence[str]], np.ndarray]
-"""(N, D) float32 rows of L2 norm 1, of texts that fit."""
 
 
 class TwoTowers:
@@ -34,7 +31,7 @@ class TwoTowers:
         logit: tuple[float, float],
         text_length: int,
         pool_images: PoolImages,
-        count_tokens: Callable[[Sequence[str]], list[int]],
+        count_tokens: CountTokens,
         embed_fitting: EmbedTexts,
     ) -> None:
         self.name = name

@@ -5,7 +5,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from hashlib import sha256
@@ -158,25 +159,6 @@ def multiplies_bf16() -> bool:
     return "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def load(
-    checkpoint: "SiglipCheckpoint",
-    precision: Computed,
-    full: Computed,
-    sample: Sample | None,
-    batch_size: int,
-) -> OpenVinoTower:
-    """Return the vision tower of a checkpoint in fp32, bf16 or int8.
-
-    full: the precision that int8 is compared with, and that it computes the rest in.
-    sample: pictures to calibrate int8 on; without, what was calibrated before is taken.
-    Raises EncoderUnavailable where it cannot be converted or run, or int8 changes embeddings too much.
-    """
-    try:
-        return _load(checkpoint, precision, full, sample, batch_size)
-    except (ImportError, RuntimeError, OSError) as error:  # of OpenVINO, which has no types of its own
-        raise EncoderUnavailable(f"OpenVINO does not run here ({first_line(error)})") from error
-
-
 def is_for(precision: Computed) -> bool:
     """Tell whether OpenVINO is there and can compute in this precision.
 
@@ -193,13 +175,29 @@ def is_for(precision: Computed) -> bool:
         return False
 
 
-def _load(
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """Raise EncoderUnavailable for what OpenVINO raises, which has no types of its own."""
+    try:
+        yield
+    except (ImportError, RuntimeError, OSError) as error:
+        raise EncoderUnavailable(f"OpenVINO does not run here ({first_line(error)})") from error
+
+
+@_unavailable()
+def load(
     checkpoint: "SiglipCheckpoint",
     precision: Computed,
     full: Computed,
     sample: Sample | None,
     batch_size: int,
 ) -> OpenVinoTower:
+    """Return the vision tower of a checkpoint in fp32, bf16 or int8.
+
+    full: the precision that int8 is compared with, and that it computes the rest in.
+    sample: pictures to calibrate int8 on; without, what was calibrated before is taken.
+    Raises EncoderUnavailable where it cannot be converted or run, or int8 changes embeddings too much.
+    """
     files = OpenVinoFiles(checkpoint)
 
     def tower(model: Path, precision: Computed) -> OpenVinoTower:
