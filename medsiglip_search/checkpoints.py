@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medsiglip_search.errors import MedSiglipSearchError
@@ -52,6 +52,7 @@ class Catalogue:
     """What the models of one kind are called, and how their checkpoints are found.
 
     kind: in the words of a message. shipped, hub_names: by short names. unavailable: what is raised.
+    commits: of hub ids; what they stand for unless a revision is asked for.
     files: the names of what is fetched, with wildcards. complete: tells whether a copy in the cache will do.
     also: what else a user may give, for the message.
     """
@@ -60,6 +61,7 @@ class Catalogue:
     shipped: Mapping[str, Shipped]
     hub_names: Mapping[str, str]
     unavailable: type[MedSiglipSearchError]
+    commits: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[str] = CHECKPOINT_FILES
     complete: Callable[[Path], bool] = is_whole
     also: Sequence[str] = ()
@@ -96,7 +98,8 @@ class Catalogue:
     def locate(self, name: str, revision: str | None = None) -> Checkpoint:
         """Return where the checkpoint of a short name, a folder or a hub id is, fetched if need be.
 
-        revision: the commit of the hub that it must be; the newest, or the cached one, by default.
+        revision: the commit of the hub that it must be; by default that of `commits`, else the newest, or the
+            cached one.
         Raises `unavailable` for what names none, is gated, or cannot be fetched.
         """
         self.require_known(name)
@@ -105,7 +108,8 @@ class Catalogue:
         path = Path(os.path.expanduser(name))
         if name not in self.hub_names and path.is_dir():
             return Checkpoint(path, str(path.resolve()), None)
-        folder = self.snapshot(self.hub_names.get(name, name), revision)
+        hub_id = self.hub_names.get(name, name)
+        folder = self.snapshot(hub_id, revision or self.commits.get(hub_id))
         return Checkpoint(folder, name, folder.name)
 
     def snapshot(self, hub_id: str, revision: str | None = None) -> Path:
@@ -146,8 +150,7 @@ class Catalogue:
             ) from error
         except RevisionNotFoundError as error:
             raise self.unavailable(
-                f"{hub_id}: the hub has no revision {revision}, which the gallery was made with; pass a "
-                "local folder that holds it, or build a new gallery"
+                f"{hub_id}: the hub has no revision {revision} any more; pass a local folder that holds it"
             ) from error
         except LocalEntryNotFoundError as error:
             raise self.unavailable(

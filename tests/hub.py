@@ -8,10 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+OPEN = ("org/open", "google/medsiglip-448")
+GATED = "org/gated"
 
 
 class Hub(ThreadingHTTPServer):
-    """The part of the hub that a download needs, serving one checkpoint as org/open and org/gated."""
+    """The part of the hub that a download needs, serving one checkpoint by several names."""
 
     def __init__(self, checkpoint: Path) -> None:
         super().__init__(("127.0.0.1", 0), HubHandler)
@@ -28,8 +30,8 @@ class HubHandler(BaseHTTPRequestHandler):
     server: Hub
 
     def do_GET(self) -> None:
-        repository = "org/gated" if "org/gated" in self.path else "org/open"
-        if repository not in self.path:
+        repository = next((name for name in (*OPEN, GATED) if name in self.path), None)
+        if repository is None:
             self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
         elif "/resolve/" not in self.path:
             files = [
@@ -43,7 +45,7 @@ class HubHandler(BaseHTTPRequestHandler):
             ]
             info = {"id": repository, "sha": self.asked_commit, "siblings": []}
             self.answer(200, json.dumps(files if "/tree/" in self.path else info).encode())
-        elif repository == "org/gated":
+        elif repository == GATED:
             self.answer(403, b"{}", {"X-Error-Code": "GatedRepo"})
         else:
             name = self.path.rsplit("/", 1)[1]

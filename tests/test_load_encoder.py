@@ -15,9 +15,11 @@ from hub import COMMIT, Hub, load_from
 from safetensors.torch import load_file, save_file
 
 from medsiglip_search.checkpoints import Catalogue, Checkpoint
-from medsiglip_search.encoders import load_encoder, load_encoder_of
+from medsiglip_search.encoders import ENCODERS, MEDSIGLIP, load_encoder, load_encoder_of
 from medsiglip_search.errors import EncoderUnavailable
 from medsiglip_search.records import GalleryMeta
+
+PINNED = ENCODERS.commits[MEDSIGLIP]
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +274,16 @@ def test_a_checkpoint_of_a_revision_is_that_one_whatever_is_newer(hub: Hub, tmp_
 
     assert newest == [f"org/open {newer} 32"]
     assert pinned == again == [f"org/open {COMMIT} 32"]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "found"),
+    [("medsiglip", None, PINNED), (MEDSIGLIP, None, PINNED), ("medsiglip", COMMIT, COMMIT)],
+)
+def test_medsiglip_is_of_the_commit_that_the_package_names_unless_another_is_asked_for(
+    hub: Hub, tmp_path: Path, name: str, asked: str | None, found: str
+) -> None:
+    assert load_from(hub.address, name, tmp_path, revision=asked) == [f"{name} {found} 32"]
 
 
 def test_a_gallery_is_opened_with_the_revision_that_it_was_made_with(

@@ -17,17 +17,25 @@ from checkpoints import make_checkpoint
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from medsiglip_search.encoders import image_towers
-from medsiglip_search.encoders.calibration import SAMPLED, Sample, least_cosine
+from medsiglip_search.encoders import DEMO_FOLDER, image_towers
+from medsiglip_search.encoders.calibration import PROVING, SAMPLED, Sample, least_cosine
 from medsiglip_search.encoders.image_towers import openvino as openvino_tower
-from medsiglip_search.encoders.image_towers import openvino_files, openvino_library
+from medsiglip_search.encoders.image_towers import openvino_convert, openvino_files, openvino_library
 from medsiglip_search.encoders.image_towers.openvino import OpenVinoTower, Way
+from medsiglip_search.encoders.image_towers.openvino_convert import convert
 from medsiglip_search.encoders.siglip import SiglipEncoder, load_siglip
+from medsiglip_search.encoders.siglip.checkpoint import read_checkpoint
 from medsiglip_search.errors import EncoderUnavailable
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.records import PreprocessSpec
 
 pytestmark = pytest.mark.skipif(not openvino_library.is_installed(), reason="the extra openvino is not there")
+
+OUTSTANDING = 200
+"""How many times wider than others."""
+
+SHARPER = {"self_attn.q_proj.weight": 25, "self_attn.k_proj.weight": 25, "self_attn.out_proj.weight": 3}
+"""How many times larger these are where attention decides more than among random weights."""
 
 needs_bf16 = pytest.mark.skipif(
     not openvino_library.is_installed() or not openvino_tower.multiplies_bf16(),
@@ -141,12 +149,12 @@ def test_embeddings_are_those_of_torch(converted: Path) -> None:
 
 
 @needs_bf16
-def test_bf16_embeddings_stay_close_to_fp32(converted: Path) -> None:
+def test_bf16_embeddings_stay_close_to_fp32(own_copy: Path) -> None:
     pictures = archive_pictures(7)
 
-    rows = by_openvino(converted, "bf16").embed_images(pictures)
+    rows = by_openvino(own_copy, "bf16").embed_images(pictures)
 
-    exact = by_openvino(converted).embed_images(pictures)
+    exact = by_openvino(own_copy).embed_images(pictures)
     assert 0.999 <= least_cosine(rows, exact) < 1
     assert not np.array_equal(rows, exact)
 
@@ -183,6 +191,41 @@ def test_the_model_is_converted_once(converted: Path, monkeypatch: pytest.Monkey
     folder, lock = sorted((converted / "openvino").iterdir())
     assert (folder.name[:5], lock.name) == ("fp32-", "lock")
     assert folder.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("halved", [False, True])
+def test_what_is_converted_computes_one_picture_after_the_other(
+    converted: Path, tmp_path: Path, halved: bool
+) -> None:
+    convert(converted, tmp_path / "model.xml", halved=halved)
+
+    tower = OpenVinoTower(tmp_path / "model.xml", "fp32", 32, 1)
+    spec = PreprocessSpec(size=28)
+    rows = np.concatenate([tower.pooled([picture], spec) for picture in archive_pictures(5)])
+    exact = by_torch(converted).embed_images(archive_pictures(5))
+    assert least_cosine(rows, exact) >= 0.9999
+
+
+def test_a_model_that_computes_something_else_is_not_taken(
+    converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_convert, "_compute_query", spoil)
+
+    with pytest.raises(
+        SystemExit, match=r"OpenVINO computes other embeddings: a cosine of 0\.\d+ with torch's"
+    ):
+        convert(converted, tmp_path / "model.xml", halved=False)
+
+
+def spoil(model: Any) -> None:
+    """Take a layer's weights out of a model."""
+    product = next(
+        node for node in model.get_ordered_ops() if node.get_friendly_name().startswith("linear_4/")
+    )
+    weights = product.input_value(1).get_node()
+    product.input(1).replace_source_output(
+        openvino_library.openvino().opset13.constant(0 * weights.data).output(0)
+    )
 
 
 def test_a_damaged_file_is_made_again(own_copy: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -340,6 +383,16 @@ def test_two_processes_convert_once_and_what_a_killed_one_left_goes(tmp_path: Pa
     assert sorted(path.name for path in made.parents[1].iterdir()) == [made.parent.name, "lock"]
 
 
+def test_what_the_package_came_with_stays_as_it_was_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    folder = openvino_files.OpenVinoFiles(read_checkpoint(DEMO_FOLDER)).folder
+
+    assert folder.is_relative_to(tmp_path / "medsiglip-search")
+
+
 def test_beside_weights_that_nobody_may_write_the_users_cache_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -409,6 +462,61 @@ def test_int8_is_calibrated_once_and_proves_itself_on_every_archive(
 
     assert load(quantised, "int8", sample).embed_images(archive_pictures(1)).shape == (1, 32)
     assert asked == [PreprocessSpec(size=28)]
+
+
+def test_int8_bears_channels_that_stand_out(
+    quantised: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in trained transformers: one channel between layers is far wider; the next weights make up for it.
+    folder = shutil.copytree(quantised, tmp_path / "copy", ignore=shutil.ignore_patterns("openvino"))
+    tensors = load_file(folder / "model.safetensors")
+    for key, tensor in tensors.items():
+        if key.startswith("vision_model.encoder."):
+            if "layer_norm" in key:
+                tensor[0] *= OUTSTANDING
+            elif key.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight", "fc1.weight")):
+                tensor[:, 0] /= OUTSTANDING
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    pictures = archive_pictures(SAMPLED)
+    np.testing.assert_allclose(
+        by_torch(folder).embed_images(pictures), by_torch(quantised).embed_images(pictures), atol=1e-5
+    )
+
+    reduced = load(folder, "int8", lambda spec: pictures)
+
+    assert list(folder.glob("openvino/int8-*"))
+    assert reduced.embed_images(pictures).shape == (SAMPLED, 32)
+
+
+def test_attention_that_does_not_bear_eight_bits_is_spared(
+    quantised: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Logits so large that what eight bits lose of them decides which patches are looked at.
+    folder = shutil.copytree(quantised, tmp_path / "copy", ignore=shutil.ignore_patterns("openvino"))
+    tensors = load_file(folder / "model.safetensors")
+    for key in tensors:
+        if key.startswith("vision_model.encoder."):
+            tensors[key] *= SHARPER.get(key.split(".", 4)[-1], 1)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    pictures = archive_pictures(SAMPLED)
+
+    rows = load(folder, "int8", lambda spec: pictures).embed_images(pictures)
+
+    told = [record.message for record in caplog.records if "calibrating" in record.message]
+    assert [("attention in full precision" in message) for message in told] == [False, True]
+    exact = by_torch(folder).embed_images(pictures)
+    assert least_cosine(rows[:PROVING], exact[:PROVING]) >= 0.998
+
+
+def test_int8_of_processors_that_clamp_is_another(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = openvino_files.OpenVinoFiles(read_checkpoint(converted))
+    names = {}
+    for adds in (False, True):
+        monkeypatch.setattr(openvino_files, "adds_in_32_bits", lambda adds=adds: adds)
+        names[adds] = [files._name("fp32"), files._name("int8")]
+
+    assert names[False][0] == names[True][0]
+    assert names[False][1] != names[True][1]
 
 
 def test_int8_refuses_itself_when_it_is_not_faithful(own_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

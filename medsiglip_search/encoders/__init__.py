@@ -25,13 +25,16 @@ OPEN_CLIP = "open_clip:"
 DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "weights"
 """Its checkpoint."""
 
+MEDSIGLIP = "google/medsiglip-448"
+
 _COMMIT = re.compile("[0-9a-f]{40}")
 
 ENCODERS = Catalogue(
     kind="encoder",
     shipped={DEMO_ENCODER: Shipped(DEMO_FOLDER, "medsiglip_search.demo.train")},
-    hub_names={"medsiglip": "google/medsiglip-448"},
+    hub_names={"medsiglip": MEDSIGLIP},
     unavailable=EncoderUnavailable,
+    commits={MEDSIGLIP: "9cea28a1a1195f665105faa6e8544c112fd960a4"},
     also=[f"{OPEN_CLIP}NAME for a model of OpenCLIP"],
 )
 
@@ -88,7 +91,8 @@ def load_encoder(
     device: "auto" (a GPU where there is one), or what torch calls it ("cpu", "cuda", "cuda:1").
     precision: "auto" (bf16 where the device multiplies it, else fp32), "fp32", "bf16", "int8" on processors,
         "fp8" on GPUs. sample: returns the pictures that int8 and fp8 must prove themselves on.
-    revision: the commit of the hub that the checkpoint must be of.
+    revision: the commit of the hub that the checkpoint must be of; by default the one that `ENCODERS` names,
+        else the newest.
     Raises EncoderUnavailable for a name that is unknown, for a checkpoint that is gated, not at hand,
     incomplete or of another architecture, and for a precision that the device does not have or that changes
     embeddings too much.

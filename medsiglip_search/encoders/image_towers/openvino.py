@@ -223,18 +223,20 @@ def load(
         )
     expected = in_full().pooled(prove, checkpoint.spec)
 
-    def proven(model: Path) -> OpenVinoTower | float:
-        """Return the tower, or its least cosine where that is too low."""
+    def models() -> Iterator[Path]:
+        """Yield what may do, one after the other."""
+        # What was calibrated on another archive will often do for this one too.
+        if (kept := files.found("int8")) is not None:
+            yield kept
+        levels = stacked(fit, checkpoint.spec).numpy()
+        for exact_attention in (False, True):  # the faster one first
+            yield files.quantised(levels, exact_attention=exact_attention)
+
+    for model in models():
         reduced = tower(model, full)
         cosine = least_cosine(reduced.pooled(prove, checkpoint.spec), expected)
         log.info("int8: the least cosine of %d pictures with %s is %.5f", len(prove), full, cosine)
-        return reduced if cosine >= FAITHFUL else cosine
-
-    # What was calibrated on another archive will often do for this one too.
-    if (kept := files.found("int8")) is not None and isinstance(found := proven(kept), OpenVinoTower):
-        return found
-    found = proven(files.quantised(stacked(fit, checkpoint.spec).numpy()))
-    if isinstance(found, OpenVinoTower):
-        return found
+        if cosine >= FAITHFUL:
+            return reduced
     files.discard("int8")
-    raise unfaithful(str(checkpoint.folder), "int8", found)
+    raise unfaithful(str(checkpoint.folder), "int8", cosine)

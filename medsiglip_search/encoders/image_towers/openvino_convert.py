@@ -2,8 +2,9 @@
 
 By itself, since what it takes (some times the size of the weights) goes back to the machine when it ends.
 
-    python -m medsiglip_search.encoders.image_towers.openvino_convert CHECKPOINT MODEL.xml fp32|fp16
-    python -m medsiglip_search.encoders.image_towers.openvino_convert FP32.xml MODEL.xml int8 PICTURES.npy
+    python -m medsiglip_search.encoders.image_towers.openvino_convert ...
+        CHECKPOINT MODEL.xml fp32|fp16
+        FP32.xml MODEL.xml int8 PICTURES.npy [exact-attention]
 """
 
 import logging
@@ -15,12 +16,22 @@ import numpy as np
 import torch
 
 from medsiglip_search.devices import adds_in_32_bits
+from medsiglip_search.encoders.calibration import least_cosine
 from medsiglip_search.encoders.image_towers.openvino_library import nncf, openvino
 from medsiglip_search.encoders.siglip.checkpoint import read_checkpoint
 from medsiglip_search.encoders.siglip.vision import VisionTower
 
 PATCHES = ["medsiglip_search", "patches"]
 """Where a model's file says how many patches a picture has."""
+
+COMPARED = 3
+"""Pictures that a converted model is compared with torch on."""
+
+SAME = {"f32": 0.9999, "bf16": 0.99}
+"""The least cosine of what is computed right. The pictures are noise, of which bf16 keeps less."""
+
+REPEATING = {"Broadcast", "Reshape", "Tile", "Transpose"}
+"""Operations between the learned query of one picture and its product with weights."""
 
 SMOOTHING = 0.5
 """How much of the spread of the numbers between layers goes into the weights, from 0 to 1.
@@ -31,9 +42,15 @@ weights so much that single pictures lose a hundredth of their cosine, by random
 
 
 def convert(checkpoint: Path, out: Path, *, halved: bool) -> None:
-    """Write the vision tower as `out` (.xml, with a .bin beside it); halved: its weights as float16."""
+    """Write the vision tower as `out` (.xml, with a .bin beside it); halved: its weights as float16.
+
+    Ends with a message where OpenVINO computes other embeddings of it than torch does.
+    """
     read = read_checkpoint(checkpoint)
-    tower = VisionTower(read.load_vision(torch.float32, torch.device("cpu")), read.spec).eval()
+    model = read.load_vision(torch.float32, torch.device("cpu"))
+    # Attention as its products: as the one operation that torch has, NNCF would leave it in full precision.
+    model.set_attn_implementation("eager")
+    tower = VisionTower(model, read.spec).eval()
     size = read.spec.size
     example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
     # Two pictures and a free first dimension: of one, its size would become a part of the program.
@@ -41,15 +58,58 @@ def convert(checkpoint: Path, out: Path, *, halved: bool) -> None:
     with torch.no_grad():
         program = torch.export.export(tower, (example,), dynamic_shapes=({0: pictures},))
     ov = openvino()
-    model = ov.convert_model(program)
-    model.set_rt_info(tower.rows**2, PATCHES)
-    ov.save_model(model, out, compress_to_fp16=halved)
+    converted = ov.convert_model(program)
+    converted.set_rt_info(tower.rows**2, PATCHES)
+    # Or rows and columns were unknown, too, which takes a tenth longer and twice the memory.
+    converted.reshape([-1, size, size, 3])
+    _compute_query(converted)
+    ov.save_model(converted, out, compress_to_fp16=halved)
+    _compare(out, tower, "bf16" if halved else "f32")
 
 
-def quantise(full: Path, out: Path, pictures: Path) -> None:
+def _compute_query(model: Any) -> None:
+    """Put the pooling head's query, the same for all pictures, in the place of what it is computed from.
+
+    Of float16 weights OpenVINO 2026.4 computes it for the first picture only, and finds other numbers in its
+    place for the next.
+    """
+    ov = openvino()
+    from openvino.passes import ConstantFolding, Manager
+
+    folding = Manager()
+    folding.register_pass(ConstantFolding())
+    folding.run_passes(model)
+    for product in _products(model):
+        reader = product.input(0)
+        while (source := reader.get_source_output().get_node()).get_type_name() in REPEATING:
+            reader = source.input(0)
+        if source.get_type_name() == "Constant":
+            weights = product.input_value(1).get_node().data
+            turned = weights.T if product.get_attributes()["transpose_b"] else weights
+            reader.replace_source_output(ov.opset13.constant(source.data @ turned).output(0))
+            product.output(0).replace(product.input_value(0))
+
+
+@torch.no_grad()
+def _compare(model: Path, tower: VisionTower, precision: str) -> None:
+    """End with a message if pictures, one after the other, get other embeddings than torch's."""
+    size = tower.spec.size
+    levels = np.random.default_rng(0).integers(0, 256, (COMPARED, size, size, 3), dtype=np.uint8)
+    core = openvino().Core()
+    read = core.read_model(model)
+    read.reshape([1, size, size, 3])
+    compiled = core.compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    computed = np.concatenate([compiled(each[None])[0] for each in levels])
+    expected = np.concatenate([tower(torch.from_numpy(each[None])).numpy() for each in levels])
+    if (cosine := least_cosine(computed, expected)) < SAME[precision]:
+        raise SystemExit(f"OpenVINO computes other embeddings: a cosine of {cosine:.4f} with torch's")
+
+
+def quantise(full: Path, out: Path, pictures: Path, *, exact_attention: bool) -> None:
     """Write the model at `full` with int8 products as `out`.
 
     pictures: (N, size, size, 3) uint8, fitted; on which NNCF sees how large the numbers between layers are.
+    exact_attention: without those of queries and keys, which some models need whole.
     """
     ov, quantiser = openvino(), nncf()
     # The mean of the pictures' ranges, NNCF's own, is too narrow for the one that stands out.
@@ -57,7 +117,7 @@ def quantise(full: Path, out: Path, pictures: Path) -> None:
     logging.getLogger("nncf").setLevel(logging.ERROR)
     levels = np.load(pictures)
     model = ov.Core().read_model(full)
-    exact = _begin_and_end(model)
+    exact = _begin_and_end(model) + (_attention(model) if exact_attention else [])
     model.reshape([1, *levels.shape[1:]])
     reduced = quantiser.quantize(
         model,
@@ -94,9 +154,21 @@ def _begin_and_end(model: Any) -> list[str]:
         if node.get_type_name() == "MatMul":
             names.add(node.get_friendly_name())
         todo += [node.input_value(place).get_node() for place in range(node.get_input_size())]
-    products = [node for node in model.get_ordered_ops() if node.get_type_name() == "MatMul"]
-    first = next(node for node in products if node.get_friendly_name() not in names)
+    first = next(node for node in _products(model) if node.get_friendly_name() not in names)
     return sorted(names | {first.get_friendly_name()})
+
+
+def _attention(model: Any) -> list[str]:
+    """Return the names of the products of attention: both factors are computed, where others have weights."""
+    return [
+        node.get_friendly_name()
+        for node in _products(model)
+        if node.input_value(1).get_node().get_type_name() != "Constant"
+    ]
+
+
+def _products(model: Any) -> list[Any]:
+    return [node for node in model.get_ordered_ops() if node.get_type_name() == "MatMul"]
 
 
 def _overflow_fix(quantiser: Any) -> Any:
@@ -105,9 +177,9 @@ def _overflow_fix(quantiser: Any) -> Any:
     return fix.DISABLE if adds_in_32_bits() else fix.ENABLE
 
 
-def main(source: str, out: str, kind: str, pictures: str = "") -> None:
+def main(source: str, out: str, kind: str, pictures: str = "", spared: str = "") -> None:
     if kind == "int8":
-        quantise(Path(source), Path(out), Path(pictures))
+        quantise(Path(source), Path(out), Path(pictures), exact_attention=spared == "exact-attention")
     else:
         convert(Path(source), Path(out), halved=kind == "fp16")
 

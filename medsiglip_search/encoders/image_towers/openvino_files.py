@@ -34,7 +34,7 @@ Kind = Literal["fp32", "fp16", "int8"]
 """The numbers that the weights are kept as."""
 
 XML, BIN = "model.xml", "model.bin"
-FORMAT = 1  # of what this package converts: another network, another number
+FORMAT = 2  # of what this package converts: another network, another number
 _UNFINISHED = "unfinished-"
 _PACKAGE = Path(__file__).resolve().parents[2]
 LOOK_EVERY_S = 0.5
@@ -67,17 +67,24 @@ class OpenVinoFiles:
             log.warning("converting the encoder for OpenVINO: once, about a minute; kept in %s", self.folder)
             return self._made(kind, str(self._checkpoint.folder), [])
 
-    def quantised(self, levels: np.ndarray) -> Path:
+    def quantised(self, levels: np.ndarray, *, exact_attention: bool = False) -> Path:
         """Return the model in int8, anew, calibrated on (N, size, size, 3) uint8 pictures.
 
+        exact_attention: with the products of queries and keys in full precision: a little slower, and finer.
         Raises EncoderUnavailable where that fails.
         """
         full = self.full("fp32")
-        log.warning("calibrating int8 on %d pictures of the archive: once, some minutes", len(levels))
+        log.warning(
+            "calibrating int8 on %d pictures of the archive%s: once, some minutes",
+            len(levels),
+            " again, attention in full precision" if exact_attention else "",
+        )
         with self._alone(), tempfile.TemporaryDirectory() as folder:
             pictures = Path(folder) / "pictures.npy"
             np.save(pictures, levels)
-            return self._made("int8", str(full), [str(pictures)])
+            return self._made(
+                "int8", str(full), [str(pictures), *(["exact-attention"] if exact_attention else [])]
+            )
 
     def found(self, kind: Kind) -> Path | None:
         """Return the model in these numbers, None where there is none or it is damaged."""
