@@ -17,7 +17,7 @@ import torch
 
 from medsiglip_search.devices import adds_in_32_bits
 from medsiglip_search.encoders.calibration import least_cosine
-from medsiglip_search.encoders.image_towers.openvino_library import nncf, openvino
+from medsiglip_search.encoders.image_towers.openvino_library import fold_constants, nncf, openvino
 from medsiglip_search.encoders.siglip.checkpoint import read_checkpoint
 from medsiglip_search.encoders.siglip.vision import VisionTower
 
@@ -73,12 +73,7 @@ def _compute_query(model: Any) -> None:
     Of float16 weights OpenVINO 2026.4 computes it for the first picture only, and finds other numbers in its
     place for the next.
     """
-    ov = openvino()
-    from openvino.passes import ConstantFolding, Manager
-
-    folding = Manager()
-    folding.register_pass(ConstantFolding())
-    folding.run_passes(model)
+    fold_constants(model)
     for product in _products(model):
         reader = product.input(0)
         while (source := reader.get_source_output().get_node()).get_type_name() in REPEATING:
@@ -86,7 +81,7 @@ def _compute_query(model: Any) -> None:
         if source.get_type_name() == "Constant":
             weights = product.input_value(1).get_node().data
             turned = weights.T if product.get_attributes()["transpose_b"] else weights
-            reader.replace_source_output(ov.opset13.constant(source.data @ turned).output(0))
+            reader.replace_source_output(openvino().opset13.constant(source.data @ turned).output(0))
             product.output(0).replace(product.input_value(0))
 
 

@@ -34,5 +34,15 @@ def nncf() -> Any:
     return nncf
 
 
+def fold_constants(model: Any) -> None:
+    """Compute what of a model of OpenVINO depends on constants alone."""
+    _silence()
+    from openvino.passes import ConstantFolding, Manager
+
+    passes = Manager()
+    passes.register_pass(ConstantFolding())
+    passes.run_passes(model)
+
+
 def _silence() -> None:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # so an import of it fails
