@@ -150,12 +150,14 @@ class Catalogue:
             ) from error
         except RevisionNotFoundError as error:
             raise self.unavailable(
-                f"{hub_id}: the hub has no revision {revision} any more; pass a local folder that holds it"
+                f"{hub_id}: the hub has no revision {revision}; pass a local folder that holds it, or build "
+                "a new gallery if one was made with it"
             ) from error
         except LocalEntryNotFoundError as error:
+            command = f"hf download {hub_id}" + (f" --revision {revision}" if revision else "")
             raise self.unavailable(
                 f"{hub_id}: not in the local cache, and the hub cannot be reached (or HF_HUB_OFFLINE is set)"
-                "; fetch it once while online, or pass a local folder that holds the checkpoint"
+                f"; fetch it once while online (`{command}`), or pass a local folder that holds it"
             ) from error
         except Exception as error:  # the transport has many of its own; each means that the download failed
             raise self.unavailable(

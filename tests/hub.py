@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+GONE = "0" * 40
 OPEN = ("org/open", "google/medsiglip-448")
 GATED = "org/gated"
 
@@ -33,6 +34,8 @@ class HubHandler(BaseHTTPRequestHandler):
         repository = next((name for name in (*OPEN, GATED) if name in self.path), None)
         if repository is None:
             self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        elif self.asked_commit == GONE:
+            self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
         elif "/resolve/" not in self.path:
             files = [
                 {

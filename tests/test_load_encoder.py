@@ -11,7 +11,7 @@ from threading import Thread
 import numpy as np
 import pytest
 from checkpoints import make_checkpoint, ship
-from hub import COMMIT, Hub, load_from
+from hub import COMMIT, GONE, Hub, load_from
 from safetensors.torch import load_file, save_file
 
 from medsiglip_search.checkpoints import Catalogue, Checkpoint
@@ -284,6 +284,21 @@ def test_medsiglip_is_of_the_commit_that_the_package_names_unless_another_is_ask
     hub: Hub, tmp_path: Path, name: str, asked: str | None, found: str
 ) -> None:
     assert load_from(hub.address, name, tmp_path, revision=asked) == [f"{name} {found} 32"]
+
+
+def test_a_revision_that_the_hub_does_not_have_is_said(hub: Hub, tmp_path: Path) -> None:
+    message, _ = load_from(hub.address, "org/open", tmp_path, revision=GONE)
+
+    assert message == (
+        f"org/open: the hub has no revision {GONE}; pass a local folder that holds it, or build a new "
+        "gallery if one was made with it"
+    )
+
+
+def test_without_the_hub_the_commit_to_fetch_is_said(tmp_path: Path) -> None:
+    message, _ = load_from("http://127.0.0.1:9", "medsiglip", tmp_path, offline=True)
+
+    assert f"(`hf download google/medsiglip-448 --revision {PINNED}`)" in message
 
 
 def test_a_gallery_is_opened_with_the_revision_that_it_was_made_with(

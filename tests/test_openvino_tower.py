@@ -1,5 +1,6 @@
 """OpenVINO runs the vision tower: the numbers of torch, files that are kept whole, int8 only if faithful."""
 
+import contextlib
 import json
 import logging
 import os
@@ -31,11 +32,8 @@ from medsiglip_search.records import PreprocessSpec
 
 pytestmark = pytest.mark.skipif(not openvino_library.is_installed(), reason="the extra openvino is not there")
 
-OUTSTANDING = 200
+times = 200
 """How many times wider than others."""
-
-SHARPER = {"self_attn.q_proj.weight": 25, "self_attn.k_proj.weight": 25, "self_attn.out_proj.weight": 3}
-"""How many times larger these are where attention decides more than among random weights."""
 
 needs_bf16 = pytest.mark.skipif(
     not openvino_library.is_installed() or not openvino_tower.multiplies_bf16(),
@@ -467,15 +465,16 @@ def test_int8_is_calibrated_once_and_proves_itself_on_every_archive(
 def test_int8_bears_channels_that_stand_out(
     quantised: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    times = 200
     # As in trained transformers: one channel between layers is far wider; the next weights make up for it.
     folder = shutil.copytree(quantised, tmp_path / "copy", ignore=shutil.ignore_patterns("openvino"))
     tensors = load_file(folder / "model.safetensors")
     for key, tensor in tensors.items():
         if key.startswith("vision_model.encoder."):
             if "layer_norm" in key:
-                tensor[0] *= OUTSTANDING
+                tensor[0] *= times
             elif key.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight", "fc1.weight")):
-                tensor[:, 0] /= OUTSTANDING
+                tensor[:, 0] /= times
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     pictures = archive_pictures(SAMPLED)
     np.testing.assert_allclose(
@@ -492,20 +491,54 @@ def test_attention_that_does_not_bear_eight_bits_is_spared(
     quantised: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Logits so large that what eight bits lose of them decides which patches are looked at.
+    larger = {"self_attn.q_proj.weight": 25, "self_attn.k_proj.weight": 25, "self_attn.out_proj.weight": 3}
     folder = shutil.copytree(quantised, tmp_path / "copy", ignore=shutil.ignore_patterns("openvino"))
     tensors = load_file(folder / "model.safetensors")
     for key in tensors:
         if key.startswith("vision_model.encoder."):
-            tensors[key] *= SHARPER.get(key.split(".", 4)[-1], 1)
+            tensors[key] *= larger.get(key.split(".", 4)[-1], 1)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     pictures = archive_pictures(SAMPLED)
 
     rows = load(folder, "int8", lambda spec: pictures).embed_images(pictures)
 
     told = [record.message for record in caplog.records if "calibrating" in record.message]
-    assert [("attention in full precision" in message) for message in told] == [False, True]
+    assert ["attention in full precision" in message for message in told] == [False, True]
     exact = by_torch(folder).embed_images(pictures)
     assert least_cosine(rows[:PROVING], exact[:PROVING]) >= 0.998
+
+
+def test_a_second_calibration_that_fails_leaves_no_int8_that_was_refused(
+    quantised: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(quantised, tmp_path / "copy")
+    files = openvino_files.OpenVinoFiles(read_checkpoint(folder))
+    assert files.found("int8") is not None
+    monkeypatch.setattr(openvino_tower, "FAITHFUL", 1.01)
+    monkeypatch.setattr(openvino_files, "_converted", killed)
+
+    with pytest.raises(EncoderUnavailable, match=r"ended with -9; leave --precision out"):
+        load(folder, "int8", lambda spec: archive_pictures(SAMPLED))
+
+    assert files.found("int8") is None
+
+
+def killed(arguments: Sequence[str]) -> None:
+    raise EncoderUnavailable("ended with -9")
+
+
+def test_attention_of_one_head_is_spared_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["vision_config"]["num_attention_heads"] = 1
+    path.write_text(json.dumps(config))
+
+    with contextlib.suppress(EncoderUnavailable):  # random layers may not bear eight bits
+        load(folder, "int8", lambda spec: archive_pictures(SAMPLED))
+
+    told = [record.message for record in caplog.records if "calibrating" in record.message]
+    assert ["attention in full precision" in message for message in told] == [True]
 
 
 def test_int8_of_processors_that_clamp_is_another(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:

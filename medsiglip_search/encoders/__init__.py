@@ -92,7 +92,7 @@ def load_encoder(
     precision: "auto" (bf16 where the device multiplies it, else fp32), "fp32", "bf16", "int8" on processors,
         "fp8" on GPUs. sample: returns the pictures that int8 and fp8 must prove themselves on.
     revision: the commit of the hub that the checkpoint must be of; by default the one that `ENCODERS` names,
-        else the newest.
+        else the newest, or the cached one.
     Raises EncoderUnavailable for a name that is unknown, for a checkpoint that is gated, not at hand,
     incomplete or of another architecture, and for a precision that the device does not have or that changes
     embeddings too much.

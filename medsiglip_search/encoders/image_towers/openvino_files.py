@@ -67,24 +67,26 @@ class OpenVinoFiles:
             log.warning("converting the encoder for OpenVINO: once, about a minute; kept in %s", self.folder)
             return self._made(kind, str(self._checkpoint.folder), [])
 
-    def quantised(self, levels: np.ndarray, *, exact_attention: bool = False) -> Path:
+    def quantised(self, levels: np.ndarray, *, exact_attention: bool) -> Path:
         """Return the model in int8, anew, calibrated on (N, size, size, 3) uint8 pictures.
 
-        exact_attention: with the products of queries and keys in full precision: a little slower, and finer.
+        exact_attention: with the products of attention in full precision: a little slower, and finer.
         Raises EncoderUnavailable where that fails.
         """
         full = self.full("fp32")
         log.warning(
-            "calibrating int8 on %d pictures of the archive%s: once, some minutes",
+            "calibrating int8 on %d pictures of the archive%s: some minutes",
             len(levels),
-            " again, attention in full precision" if exact_attention else "",
+            ", attention in full precision" if exact_attention else "",
         )
         with self._alone(), tempfile.TemporaryDirectory() as folder:
             pictures = Path(folder) / "pictures.npy"
             np.save(pictures, levels)
-            return self._made(
-                "int8", str(full), [str(pictures), *(["exact-attention"] if exact_attention else [])]
-            )
+            more = [str(pictures), *(["exact-attention"] if exact_attention else [])]
+            try:
+                return self._made("int8", str(full), more)
+            except EncoderUnavailable as error:
+                raise EncoderUnavailable(f"{error}; leave --precision out") from error
 
     def found(self, kind: Kind) -> Path | None:
         """Return the model in these numbers, None where there is none or it is damaged."""
