@@ -80,7 +80,8 @@ def picture(seed: int) -> np.ndarray:
     "prompt",
     [
         TEXT,
-        Prompt((picture(1), "Describe this medical image."), 24),
+        # Few tokens: of random weights two are soon equally likely, and processors round in their ways.
+        Prompt((picture(1), "Describe this medical image."), 10),
         Prompt((picture(2), picture(3), "And?"), 24),
     ],
     ids=["text", "picture", "two-pictures"],
@@ -94,7 +95,7 @@ def test_a_served_model_says_in_pieces_what_it_says_at_home(
     at_home = local.generate(prompt, lambda piece: None, threading.Event())
     assert answer.text == "".join(pieces) == at_home.text != ""
     assert len(pieces) > 1
-    assert (answer.ended, answer.tokens) == (at_home.ended, at_home.tokens) == ("length", 24)
+    assert (answer.ended, answer.tokens) == (at_home.ended, at_home.tokens) == ("length", prompt.most_tokens)
     assert 0 < answer.first_token_s < answer.seconds
 
 
