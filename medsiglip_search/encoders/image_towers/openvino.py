@@ -223,17 +223,7 @@ def load(
         )
     expected = in_full().pooled(prove, checkpoint.spec)
 
-    def models() -> Iterator[Path]:
-        """Yield what may do, one after the other."""
-        # What was calibrated on another archive will often do for this one too.
-        if (kept := files.found("int8")) is not None:
-            yield kept
-        levels = stacked(fit, checkpoint.spec).numpy()
-        if checkpoint.vision.num_attention_heads > 1:  # of one, OpenVINO 2026.4 computes batches wrong
-            yield files.quantised(levels, exact_attention=False)  # the faster one first
-        yield files.quantised(levels, exact_attention=True)
-
-    for model in models():
+    for model in _int8_models(files, checkpoint, fit):
         cosine = -1.0
         try:
             reduced = tower(model, full)
@@ -246,3 +236,19 @@ def load(
             if cosine < FAITHFUL:  # or a search, which proves nothing, would take it
                 files.discard("int8")
     raise unfaithful(str(checkpoint.folder), "int8", cosine)
+
+
+def _int8_models(
+    files: OpenVinoFiles, checkpoint: "SiglipCheckpoint", fit: Sequence[np.ndarray]
+) -> Iterator[Path]:
+    """Yield models that may do, one after the other, each made when it is asked for.
+
+    fit: pictures to calibrate on.
+    """
+    # What was calibrated on another archive will often do for this one too.
+    if (kept := files.found("int8")) is not None:
+        yield kept
+    levels = stacked(fit, checkpoint.spec).numpy()
+    if checkpoint.vision.num_attention_heads > 1:  # of one, OpenVINO 2026.4 computes batches wrong
+        yield files.quantised(levels, exact_attention=False)  # the faster one first
+    yield files.quantised(levels, exact_attention=True)
