@@ -157,7 +157,8 @@ class Catalogue:
             command = f"hf download {hub_id}" + (f" --revision {revision}" if revision else "")
             raise self.unavailable(
                 f"{hub_id}: not in the local cache, and the hub cannot be reached (or HF_HUB_OFFLINE is set)"
-                f"; fetch it once while online (`{command}`), or pass a local folder that holds it"
+                f"; fetch it once while online (`{command}`), "
+                "or pass a local folder that holds the checkpoint"
             ) from error
         except Exception as error:  # the transport has many of its own; each means that the download failed
             raise self.unavailable(

@@ -181,6 +181,24 @@ def test_several_threads_may_embed_at_once(converted: Path) -> None:
     np.testing.assert_allclose(rows, np.tile(expected, (5, 1)), atol=1e-6)
 
 
+def test_a_signal_is_heard_after_towers_have_gone_in_any_order(converted: Path) -> None:
+    program = (
+        "import gc, os, signal, sys; "
+        "from medsiglip_search.encoders import image_towers; image_towers.LARGE = 0; "
+        "from test_openvino_tower import Path, by_openvino; "
+        "first, second = (by_openvino(Path(sys.argv[1])) for _ in range(2)); "
+        "del first; gc.collect(); del second; gc.collect(); "
+        "signal.signal(signal.SIGINT, lambda *_: print('heard')); os.kill(os.getpid(), signal.SIGINT)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(converted)], env=environment, capture_output=True, text=True
+    )
+
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
+
+
 def test_the_model_is_converted_once(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openvino_files, "_converted", refuse)
 

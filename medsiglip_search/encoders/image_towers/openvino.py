@@ -19,7 +19,7 @@ import torch
 from medsiglip_search.encoders.calibration import FAITHFUL, Sample, divided, least_cosine, unfaithful
 from medsiglip_search.encoders.fitting import check, fitted
 from medsiglip_search.encoders.image_towers.openvino_files import OpenVinoFiles
-from medsiglip_search.encoders.image_towers.openvino_library import EXTRA, is_installed, openvino
+from medsiglip_search.encoders.image_towers.openvino_library import EXTRA, core, is_installed, openvino
 from medsiglip_search.encoders.precision import Computed
 from medsiglip_search.encoders.preprocess import stacked
 from medsiglip_search.encoders.torch_calls import memory_error
@@ -93,12 +93,10 @@ class OpenVinoTower:
         return rows
 
     def _compiled(self, way: Way) -> Any:
-        ov = openvino()
-        core = ov.Core()
-        model = core.read_model(self._model)
+        model = core().read_model(self._model)
         model.reshape([way.batch, *list(model.input().partial_shape)[1:]])
         options = {"INFERENCE_PRECISION_HINT": self._precision, "NUM_STREAMS": str(way.together)}
-        return ov.AsyncInferQueue(core.compile_model(model, "CPU", options), way.together)
+        return openvino().AsyncInferQueue(core().compile_model(model, "CPU", options), way.together)
 
     def _choose(self, images: Sequence[np.ndarray], spec: PreprocessSpec) -> None:
         """Go on in the fastest way for these pictures, and note it for the next process."""
@@ -156,7 +154,7 @@ def _machine() -> str:
 @cache
 def multiplies_bf16() -> bool:
     """Tell whether OpenVINO multiplies bfloat16 on this processor."""
-    return "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def is_for(precision: Computed) -> bool:

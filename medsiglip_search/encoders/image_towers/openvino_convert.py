@@ -17,7 +17,7 @@ import torch
 
 from medsiglip_search.devices import adds_in_32_bits
 from medsiglip_search.encoders.calibration import least_cosine
-from medsiglip_search.encoders.image_towers.openvino_library import fold_constants, nncf, openvino
+from medsiglip_search.encoders.image_towers.openvino_library import core, fold_constants, nncf, openvino
 from medsiglip_search.encoders.siglip.checkpoint import read_checkpoint
 from medsiglip_search.encoders.siglip.vision import VisionTower
 
@@ -92,11 +92,10 @@ def _compare(model: Path, tower: VisionTower, precision: str) -> None:
     size = tower.spec.size
     levels = np.random.default_rng(0).integers(0, 256, (COMPARED, size, size, 3), dtype=np.uint8)
     expected = np.concatenate([tower(torch.from_numpy(each[None])).numpy() for each in levels])
-    core = openvino().Core()
     for together in (1, 2):
-        read = core.read_model(model)
+        read = core().read_model(model)
         read.reshape([together, size, size, 3])
-        compiled = core.compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+        compiled = core().compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": precision})
         batches = np.split(levels, COMPARED // together)
         cosine = least_cosine(np.concatenate([compiled(batch)[0] for batch in batches]), expected)
         if cosine < SAME[precision]:
@@ -114,7 +113,7 @@ def quantise(full: Path, out: Path, pictures: Path, *, exact_attention: bool) ->
     ranges = quantiser.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
     logging.getLogger("nncf").setLevel(logging.ERROR)
     levels = np.load(pictures)
-    model = ov.Core().read_model(full)
+    model = core().read_model(full)
     exact = _begin_and_end(model) + (_attention(model) if exact_attention else [])
     model.reshape([1, *levels.shape[1:]])
     reduced = quantiser.quantize(
