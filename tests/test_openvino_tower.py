@@ -32,9 +32,6 @@ from medsiglip_search.records import PreprocessSpec
 
 pytestmark = pytest.mark.skipif(not openvino_library.is_installed(), reason="the extra openvino is not there")
 
-times = 200
-"""How many times wider than others."""
-
 needs_bf16 = pytest.mark.skipif(
     not openvino_library.is_installed() or not openvino_tower.multiplies_bf16(),
     reason="OpenVINO does not multiply bf16 on this processor",
@@ -539,6 +536,27 @@ def test_a_second_calibration_that_fails_leaves_no_int8_that_was_refused(
         load(folder, "int8", lambda spec: archive_pictures(SAMPLED))
 
     assert files.found("int8") is None
+
+
+def test_int8_whose_proof_was_broken_off_is_for_no_search_and_proven_by_the_next_run(
+    quantised: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(quantised, tmp_path / "copy", ignore=shutil.ignore_patterns("openvino"))
+    archive = archive_pictures(SAMPLED)
+    with monkeypatch.context() as patch:
+        patch.setattr(openvino_tower, "least_cosine", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            load(folder, "int8", lambda spec: archive)
+
+    with pytest.raises(EncoderUnavailable, match="run index --precision int8 first"):
+        load(folder, "int8")
+    monkeypatch.setattr(openvino_files, "_converted", refuse)  # it is not calibrated again
+    rows = load(folder, "int8", lambda spec: archive).embed_images(archive[:2])
+    np.testing.assert_allclose(load(folder, "int8").embed_images(archive[:2]), rows, atol=1e-6)
+
+
+def broken_off(*_: object) -> float:
+    raise KeyboardInterrupt
 
 
 def killed(arguments: Sequence[str]) -> None:

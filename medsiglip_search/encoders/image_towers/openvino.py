@@ -193,7 +193,7 @@ def load(
     """Return the vision tower of a checkpoint in fp32, bf16 or int8.
 
     full: the precision that int8 is compared with, and that it computes the rest in.
-    sample: pictures to calibrate int8 on; without, what was calibrated before is taken.
+    sample: pictures to calibrate int8 on; without, what was calibrated and proven before is taken.
     Raises EncoderUnavailable where it cannot be converted or run, or int8 changes embeddings too much.
     """
     files = OpenVinoFiles(checkpoint)
@@ -208,7 +208,7 @@ def load(
     if precision != "int8":
         return in_full()
     if sample is None:
-        kept = files.found("int8")
+        kept = files.proven("int8")
         if kept is None:
             raise EncoderUnavailable(
                 f"{checkpoint.folder}: int8 is calibrated on an archive; run index --precision int8 first"
@@ -222,17 +222,14 @@ def load(
     expected = in_full().pooled(prove, checkpoint.spec)
 
     for model in _int8_models(files, checkpoint, fit):
-        cosine = -1.0
-        try:
-            reduced = tower(model, full)
-            cosine = least_cosine(reduced.pooled(prove, checkpoint.spec), expected)
-            log.info("int8: the least cosine of %d pictures with %s is %.5f", len(prove), full, cosine)
-            if cosine >= FAITHFUL:
-                return reduced
-            del reduced  # calibrating again takes memory enough
-        finally:
-            if cosine < FAITHFUL:  # or a search, which proves nothing, would take it
-                files.discard("int8")
+        reduced = tower(model, full)
+        cosine = least_cosine(reduced.pooled(prove, checkpoint.spec), expected)
+        log.info("int8: the least cosine of %d pictures with %s is %.5f", len(prove), full, cosine)
+        if cosine >= FAITHFUL:
+            files.note_proven(model)
+            return reduced
+        files.discard("int8")
+        del reduced  # calibrating again takes memory enough
     raise unfaithful(str(checkpoint.folder), "int8", cosine)
 
 

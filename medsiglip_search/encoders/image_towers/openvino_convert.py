@@ -17,6 +17,7 @@ import torch
 
 from medsiglip_search.devices import adds_in_32_bits
 from medsiglip_search.encoders.calibration import least_cosine
+from medsiglip_search.encoders.image_towers.openvino_files import EXACT_ATTENTION
 from medsiglip_search.encoders.image_towers.openvino_library import core, fold_constants, nncf, openvino
 from medsiglip_search.encoders.siglip.checkpoint import read_checkpoint
 from medsiglip_search.encoders.siglip.vision import VisionTower
@@ -176,12 +177,7 @@ def _overflow_fix(quantiser: Any) -> Any:
 
 def main(source: str, out: str, kind: str, pictures: str = "", spared: str = "") -> None:
     if kind == "int8":
-        quantise(
-            Path(source),
-            Path(out),
-            Path(pictures),
-            exact_attention={"": False, "exact-attention": True}[spared],
-        )
+        quantise(Path(source), Path(out), Path(pictures), exact_attention=spared == EXACT_ATTENTION)
     else:
         convert(Path(source), Path(out), halved=kind == "fp16")
 

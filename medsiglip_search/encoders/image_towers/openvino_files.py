@@ -34,6 +34,8 @@ Kind = Literal["fp32", "fp16", "int8"]
 """The numbers that the weights are kept as."""
 
 XML, BIN = "model.xml", "model.bin"
+_PROVEN = "proven"  # empty; lies beside an int8 model that came through its gate
+EXACT_ATTENTION = "exact-attention"  # said to the process that quantises
 FORMAT = 2  # of what this package converts: another network, another number
 _UNFINISHED = "unfinished-"
 _PACKAGE = Path(__file__).resolve().parents[2]
@@ -68,7 +70,7 @@ class OpenVinoFiles:
             return self._made(kind, str(self._checkpoint.folder), [])
 
     def quantised(self, levels: np.ndarray, *, exact_attention: bool) -> Path:
-        """Return the model in int8, anew, calibrated on (N, size, size, 3) uint8 pictures.
+        """Return the model in int8, anew and unproven, calibrated on (N, size, size, 3) uint8 pictures.
 
         exact_attention: with the products of attention in full precision: a little slower, and finer.
         Raises EncoderUnavailable where that fails.
@@ -82,7 +84,7 @@ class OpenVinoFiles:
         with self._alone(), tempfile.TemporaryDirectory() as folder:
             pictures = Path(folder) / "pictures.npy"
             np.save(pictures, levels)
-            more = [str(pictures), *(["exact-attention"] if exact_attention else [])]
+            more = [str(pictures), *([EXACT_ATTENTION] if exact_attention else [])]
             try:
                 return self._made("int8", str(full), more)
             except EncoderUnavailable as error:
@@ -94,6 +96,19 @@ class OpenVinoFiles:
             if (path := self._sound(place / self._name(kind))) is not None:
                 return path
         return None
+
+    def proven(self, kind: Kind) -> Path | None:
+        """Return the model in these numbers, None where it has not been found faithful."""
+        path = self.found(kind)
+        return path if path is not None and path.with_name(_PROVEN).exists() else None
+
+    @staticmethod
+    def note_proven(model: Path) -> None:
+        """Note that a model was found faithful, so that processes that cannot prove it may take it."""
+        try:
+            model.with_name(_PROVEN).touch()
+        except OSError as error:
+            log.warning("%s: cannot be noted as proven (%s)", model.parent, error.strerror)
 
     def _sound(self, folder: Path) -> Path | None:
         """Return the model in a folder, None if there is none or it is damaged."""
