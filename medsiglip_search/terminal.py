@@ -349,7 +349,12 @@ def quieten_libraries() -> None:
 
 
 def end_as_by_ctrl_c() -> None:
-    """Take the ways in which a system ends a program for Ctrl-C: what is done is stored first."""
+    """Take the ways in which a system ends a program for Ctrl-C: what is done is stored first.
+
+    The jobs in a shell script's background are started with Ctrl-C ignored; it is heeded here all the same.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # under nohup the second is ignored, and stays so
             signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -130,6 +131,10 @@ def archive_pictures(count: int) -> list[np.ndarray]:
     ]
 
 
+def archive_sample(_: PreprocessSpec) -> list[np.ndarray]:
+    return archive_pictures(SAMPLED)
+
+
 def refuse(*_: object) -> None:
     raise AssertionError("this was not to be called")
 
@@ -178,7 +183,7 @@ def test_several_threads_may_embed_at_once(converted: Path) -> None:
     np.testing.assert_allclose(rows, np.tile(expected, (5, 1)), atol=1e-6)
 
 
-def test_a_signal_is_heard_after_towers_have_gone_in_any_order(converted: Path) -> None:
+def test_a_signal_is_heard_after_the_older_of_two_towers_has_gone_first(converted: Path) -> None:
     program = (
         "import gc, os, signal, sys; "
         "from medsiglip_search.encoders import image_towers; image_towers.LARGE = 0; "
@@ -376,17 +381,20 @@ def test_a_conversion_that_fails_leaves_nothing_and_torch_goes_on(
     assert [path.name for path in (folder / "openvino").iterdir()] == ["lock"]
 
 
+CONVERTING = (
+    "import sys, logging; logging.basicConfig(); from pathlib import Path; "
+    "from medsiglip_search.encoders.image_towers.openvino_files import OpenVinoFiles; "
+    "from medsiglip_search.encoders.siglip.checkpoint import read_checkpoint; "
+    "print(OpenVinoFiles(read_checkpoint(Path(sys.argv[1]))).full('fp32'))"
+)
+"""A program that wants the model of the checkpoint in the folder that it is called with."""
+
+
 def test_two_processes_convert_once_and_what_a_killed_one_left_goes(tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path / "checkpoint")
     (folder / "openvino" / "unfinished-x").mkdir(parents=True)
     (folder / "openvino" / "unfinished-x" / "model.bin").write_bytes(b"half")
-    program = (
-        "import sys, logging; logging.basicConfig(); from pathlib import Path; "
-        "from medsiglip_search.encoders.image_towers.openvino_files import OpenVinoFiles; "
-        "from medsiglip_search.encoders.siglip.checkpoint import read_checkpoint; "
-        "print(OpenVinoFiles(read_checkpoint(Path(sys.argv[1]))).full('fp32'))"
-    )
-    command = [sys.executable, "-c", program, str(folder)]
+    command = [sys.executable, "-c", CONVERTING, str(folder)]
     both = [subprocess.Popen(command, stdout=-1, stderr=-1, text=True) for _ in range(2)]
     told = [process.communicate() for process in both]
 
@@ -394,6 +402,23 @@ def test_two_processes_convert_once_and_what_a_killed_one_left_goes(tmp_path: Pa
     assert [out.strip() for out, _ in told] == [str(made)] * 2
     assert sum("converting the encoder" in err for _, err in told) == 1
     assert sorted(path.name for path in made.parents[1].iterdir()) == [made.parent.name, "lock"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_a_conversion_ends_with_the_process_that_wants_it(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    with subprocess.Popen([sys.executable, "-c", CONVERTING, str(folder)]) as wanting:
+        children = Path(f"/proc/{wanting.pid}/task/{wanting.pid}/children")
+        while not (converting := children.read_text().split()):
+            time.sleep(0.05)
+        wanting.kill()
+
+    state = Path(f"/proc/{converting[0]}/stat")
+    while state.exists() and "Z" not in state.read_text().split():
+        time.sleep(0.05)
+
+    assert list(folder.glob("openvino/unfinished-*"))
+    assert list(folder.rglob("model.xml")) == []  # it did not go on to its own end
 
 
 def test_what_the_package_came_with_stays_as_it_was_installed(
@@ -451,7 +476,7 @@ def test_a_choice_that_makes_no_sense_is_made_anew(own_copy: Path, content: str)
 def test_int8_is_smaller_and_faithful(quantised: Path) -> None:
     pictures = archive_pictures(SAMPLED + 20)[SAMPLED:]  # others than it was calibrated on
 
-    rows = load(quantised, "int8").embed_images(pictures)
+    rows = load(quantised, "int8", archive_sample).embed_images(pictures)
 
     exact = by_torch(quantised).embed_images(pictures)
     assert 0.998 <= least_cosine(rows, exact) < 0.9999999
@@ -459,7 +484,7 @@ def test_int8_is_smaller_and_faithful(quantised: Path) -> None:
     assert reduced.stat().st_size < 0.8 * full.stat().st_size  # its first and last products are exact
     texts = ["left effusion"]
     np.testing.assert_array_equal(
-        load(quantised, "int8").embed_texts(texts), load(quantised).embed_texts(texts)
+        load(quantised, "int8", archive_sample).embed_texts(texts), load(quantised).embed_texts(texts)
     )
 
 
@@ -533,34 +558,35 @@ def test_a_second_calibration_that_fails_leaves_no_int8_that_was_refused(
     monkeypatch.setattr(openvino_files, "_converted", killed)
 
     with pytest.raises(EncoderUnavailable, match=r"ended with -9; leave --precision out"):
-        load(folder, "int8", lambda spec: archive_pictures(SAMPLED))
+        load(folder, "int8", archive_sample)
 
     assert files.found("int8") is None
 
 
-def test_int8_whose_proof_was_broken_off_is_for_no_search_and_proven_by_the_next_run(
-    quantised: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = shutil.copytree(quantised, tmp_path / "copy", ignore=shutil.ignore_patterns("openvino"))
-    archive = archive_pictures(SAMPLED)
-    with monkeypatch.context() as patch:
-        patch.setattr(openvino_tower, "least_cosine", broken_off)
-        with pytest.raises(KeyboardInterrupt):
-            load(folder, "int8", lambda spec: archive)
-
-    with pytest.raises(EncoderUnavailable, match="run index --precision int8 first"):
-        load(folder, "int8")
-    monkeypatch.setattr(openvino_files, "_converted", refuse)  # it is not calibrated again
-    rows = load(folder, "int8", lambda spec: archive).embed_images(archive[:2])
-    np.testing.assert_allclose(load(folder, "int8").embed_images(archive[:2]), rows, atol=1e-6)
-
-
-def broken_off(*_: object) -> float:
-    raise KeyboardInterrupt
-
-
 def killed(arguments: Sequence[str]) -> None:
     raise EncoderUnavailable("ended with -9")
+
+
+def test_a_refused_int8_that_nobody_may_remove_hides_no_other(
+    quantised: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, cache = shutil.copytree(quantised, tmp_path / "copy"), tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(openvino_files.OpenVinoFiles, "discard", lambda *_: None)
+
+    for _ in range(2):
+        cosines = iter([0.9])  # of the one beside the weights
+        monkeypatch.setattr(
+            openvino_tower,
+            "least_cosine",
+            lambda *rows, cosines=cosines: next(cosines, None) or least_cosine(*rows),
+        )
+        load(folder, "int8", archive_sample)
+        assert next(cosines, None) is None
+        monkeypatch.setattr(openvino_files, "_converted", refuse)  # once is enough
+
+    assert len(list(cache.rglob("int8-*"))) == 1
 
 
 def test_attention_of_one_head_is_spared_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -571,7 +597,7 @@ def test_attention_of_one_head_is_spared_at_once(tmp_path: Path, caplog: pytest.
     path.write_text(json.dumps(config))
 
     with contextlib.suppress(EncoderUnavailable):  # random layers may not bear eight bits
-        load(folder, "int8", lambda spec: archive_pictures(SAMPLED))
+        load(folder, "int8", archive_sample)
 
     told = [record.message for record in caplog.records if "calibrating" in record.message]
     assert ["attention in full precision" in message for message in told] == [True]
@@ -598,14 +624,14 @@ def test_int8_refuses_itself_when_it_is_not_faithful(own_copy: Path, monkeypatch
     with pytest.raises(
         EncoderUnavailable, match=r"in int8 .* cosine of -?0\.\d+ .* below 0.998; leave"
     ) as caught:
-        load(own_copy, "int8", lambda spec: archive_pictures(SAMPLED))
+        load(own_copy, "int8", archive_sample)
 
     assert "\n" not in str(caught.value)
     assert list(own_copy.glob("openvino/int8-*")) == []
 
 
 def test_int8_needs_an_archive_with_pictures(converted: Path) -> None:
-    with pytest.raises(EncoderUnavailable, match="run index --precision int8 first"):
+    with pytest.raises(EncoderUnavailable, match="pass --precision int8 to index, and leave it out to ask"):
         load(converted, "int8")
     with pytest.raises(EncoderUnavailable, match="no picture of the archive could be read"):
         load(converted, "int8", lambda spec: [])
@@ -671,5 +697,5 @@ def test_an_archive_is_indexed_in_int8(indexed: Path) -> None:
     assert len(rows) == SAMPLED + 5
     assert least_cosine(rows, exact) >= 0.998
     assert not np.allclose(rows, exact, atol=1e-4)
-    in_int8 = load(indexed / "checkpoint", "int8").embed_images(in_order)
+    in_int8 = load(indexed / "checkpoint", "int8", archive_sample).embed_images(in_order)
     np.testing.assert_allclose(rows, in_int8, atol=1e-3)  # float16 in the gallery

@@ -20,6 +20,27 @@ Sample = Callable[[PreprocessSpec], Sequence[np.ndarray]]
 no order. Its argument is the encoder's own spec."""
 
 
+def drawn(
+    sample: Sample | None, spec: PreprocessSpec, precision: str
+) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
+    """Return the pictures to fit a reduced precision to, and those to prove it on.
+
+    Raises EncoderUnavailable where there are none.
+    """
+    if sample is None:
+        raise EncoderUnavailable(
+            f"precision {precision}: proves itself on the pictures of an archive; pass --precision "
+            f"{precision} to index, and leave it out to ask"
+        )
+    fit, prove = divided(sample(spec))
+    if not prove:
+        raise EncoderUnavailable(
+            f"precision {precision}: no picture of the archive could be read to prove it on; "
+            "leave --precision out"
+        )
+    return fit, prove
+
+
 def divided(pictures: Sequence[np.ndarray]) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
     """Return the pictures to fit to, and those to prove it on: others, where there are enough."""
     if len(pictures) <= PROVING:

@@ -514,11 +514,21 @@ def heeding_ctrl_c() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("offline", "heeding_ctrl_c")
-@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("blow", "in_background"),
+    [
+        (signal.SIGINT, False),
+        (signal.SIGTERM, False),
+        (signal.SIGTERM, True),
+        (signal.SIGKILL, False),
+    ],
+)
 def test_a_run_that_is_stopped_in_the_middle_is_finished_by_the_next(
-    run: Run, tmp_path: Path, long_archive: Path, checkpoint: Path, blow: signal.Signals
+    run: Run, tmp_path: Path, long_archive: Path, checkpoint: Path, blow: signal.Signals, in_background: bool
 ) -> None:
     gallery = tmp_path / "gallery"
+    if in_background:  # of a shell script, which hands down that Ctrl-C is ignored
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     first = subprocess.Popen(
         [SCRIPT, "index", gallery, long_archive, "--encoder", checkpoint, "--json"],
         stdout=subprocess.PIPE,

@@ -3,7 +3,7 @@
 import logging
 from typing import TYPE_CHECKING
 
-from medsiglip_search.encoders.calibration import FAITHFUL, Sample, divided, least_cosine, unfaithful
+from medsiglip_search.encoders.calibration import FAITHFUL, Sample, drawn, least_cosine, unfaithful
 from medsiglip_search.encoders.image_towers import ImageTower
 from medsiglip_search.encoders.image_towers.attention import measured
 from medsiglip_search.encoders.image_towers.device import DeviceTower
@@ -30,16 +30,7 @@ def gpu_tower(tower: "VisionTower", precision: Computed, sample: Sample | None) 
     """
     if precision != "fp8":
         return _on_device(tower)
-    if sample is None:
-        raise EncoderUnavailable(
-            "precision fp8: proves itself on the pictures of an archive; pass --precision fp8 to index, and "
-            "leave it out to ask"
-        )
-    _, pictures = divided(sample(tower.spec))
-    if not pictures:
-        raise EncoderUnavailable(
-            "precision fp8: no picture of the archive could be read to prove it on; leave --precision out"
-        )
+    _, pictures = drawn(sample, tower.spec, precision)
     expected = TorchTower(tower, len(pictures)).pooled(pictures, tower.spec)
     try:
         reduced = _on_device(in_fp8(tower))

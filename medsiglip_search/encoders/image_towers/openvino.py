@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from medsiglip_search.encoders.calibration import FAITHFUL, Sample, divided, least_cosine, unfaithful
+from medsiglip_search.encoders.calibration import FAITHFUL, Sample, drawn, least_cosine, unfaithful
 from medsiglip_search.encoders.fitting import check, fitted
 from medsiglip_search.encoders.image_towers.openvino_files import OpenVinoFiles
 from medsiglip_search.encoders.image_towers.openvino_library import EXTRA, core, is_installed, openvino
@@ -193,7 +193,7 @@ def load(
     """Return the vision tower of a checkpoint in fp32, bf16 or int8.
 
     full: the precision that int8 is compared with, and that it computes the rest in.
-    sample: pictures to calibrate int8 on; without, what was calibrated and proven before is taken.
+    sample: pictures to calibrate int8 on, and to prove it on each time.
     Raises EncoderUnavailable where it cannot be converted or run, or int8 changes embeddings too much.
     """
     files = OpenVinoFiles(checkpoint)
@@ -207,18 +207,7 @@ def load(
 
     if precision != "int8":
         return in_full()
-    if sample is None:
-        kept = files.proven("int8")
-        if kept is None:
-            raise EncoderUnavailable(
-                f"{checkpoint.folder}: int8 is calibrated on an archive; run index --precision int8 first"
-            )
-        return tower(kept, full)
-    fit, prove = divided(sample(checkpoint.spec))
-    if not fit:
-        raise EncoderUnavailable(
-            "precision int8: no picture of the archive could be read to calibrate on; leave --precision out"
-        )
+    fit, prove = drawn(sample, checkpoint.spec, precision)
     expected = in_full().pooled(prove, checkpoint.spec)
 
     for model in _int8_models(files, checkpoint, fit):
@@ -226,9 +215,8 @@ def load(
         cosine = least_cosine(reduced.pooled(prove, checkpoint.spec), expected)
         log.info("int8: the least cosine of %d pictures with %s is %.5f", len(prove), full, cosine)
         if cosine >= FAITHFUL:
-            files.note_proven(model)
             return reduced
-        files.discard("int8")
+        files.discard(model)
         del reduced  # calibrating again takes memory enough
     raise unfaithful(str(checkpoint.folder), "int8", cosine)
 
@@ -241,8 +229,7 @@ def _int8_models(
     fit: pictures to calibrate on.
     """
     # What was calibrated on another archive will often do for this one too.
-    if (kept := files.found("int8")) is not None:
-        yield kept
+    yield from files.kept("int8")
     levels = stacked(fit, checkpoint.spec).numpy()
     if checkpoint.vision.num_attention_heads > 1:  # of one, OpenVINO 2026.4 computes batches wrong
         yield files.quantised(levels, exact_attention=False)  # the faster one first

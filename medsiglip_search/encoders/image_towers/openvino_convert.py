@@ -1,6 +1,7 @@
 """A process that makes a file for OpenVINO of a checkpoint's vision tower.
 
 By itself, since what it takes (some times the size of the weights) goes back to the machine when it ends.
+It ends with its standard input, which whoever wants the file holds open.
 
     python -m medsiglip_search.encoders.image_towers.openvino_convert ...
         CHECKPOINT MODEL.xml fp32|fp16
@@ -8,7 +9,9 @@ By itself, since what it takes (some times the size of the weights) goes back to
 """
 
 import logging
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +178,11 @@ def _overflow_fix(quantiser: Any) -> Any:
     return fix.DISABLE if adds_in_32_bits() else fix.ENABLE
 
 
+def _end_with_parent() -> None:
+    os.read(0, 1)  # returns at its end: nothing is ever written
+    os._exit(1)
+
+
 def main(source: str, out: str, kind: str, pictures: str = "", spared: str = "") -> None:
     if kind == "int8":
         quantise(Path(source), Path(out), Path(pictures), exact_attention=spared == EXACT_ATTENTION)
@@ -183,4 +191,6 @@ def main(source: str, out: str, kind: str, pictures: str = "", spared: str = "")
 
 
 if __name__ == "__main__":
+    # Or it would go on in 10 GB of memory when the run that wants its model is killed.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     main(*sys.argv[1:])

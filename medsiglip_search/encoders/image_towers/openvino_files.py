@@ -34,7 +34,6 @@ Kind = Literal["fp32", "fp16", "int8"]
 """The numbers that the weights are kept as."""
 
 XML, BIN = "model.xml", "model.bin"
-_PROVEN = "proven"  # empty; lies beside an int8 model that came through its gate
 EXACT_ATTENTION = "exact-attention"  # said to the process that quantises
 FORMAT = 2  # of what this package converts: another network, another number
 _UNFINISHED = "unfinished-"
@@ -70,7 +69,7 @@ class OpenVinoFiles:
             return self._made(kind, str(self._checkpoint.folder), [])
 
     def quantised(self, levels: np.ndarray, *, exact_attention: bool) -> Path:
-        """Return the model in int8, anew and unproven, calibrated on (N, size, size, 3) uint8 pictures.
+        """Return the model in int8, anew, calibrated on (N, size, size, 3) uint8 pictures.
 
         exact_attention: with the products of attention in full precision: a little slower, and finer.
         Raises EncoderUnavailable where that fails.
@@ -81,7 +80,8 @@ class OpenVinoFiles:
             len(levels),
             ", attention in full precision" if exact_attention else "",
         )
-        with self._alone(), tempfile.TemporaryDirectory() as folder:
+        # In this folder, so that they go with what else a killed process leaves.
+        with self._alone(), tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=self.folder) as folder:
             pictures = Path(folder) / "pictures.npy"
             np.save(pictures, levels)
             more = [str(pictures), *([EXACT_ATTENTION] if exact_attention else [])]
@@ -92,23 +92,13 @@ class OpenVinoFiles:
 
     def found(self, kind: Kind) -> Path | None:
         """Return the model in these numbers, None where there is none or it is damaged."""
+        return next(self.kept(kind), None)
+
+    def kept(self, kind: Kind) -> Iterator[Path]:
+        """Yield the models in these numbers, beside the weights and in the user's cache."""
         for place in self._places:
             if (path := self._sound(place / self._name(kind))) is not None:
-                return path
-        return None
-
-    def proven(self, kind: Kind) -> Path | None:
-        """Return the model in these numbers, None where it has not been found faithful."""
-        path = self.found(kind)
-        return path if path is not None and path.with_name(_PROVEN).exists() else None
-
-    @staticmethod
-    def note_proven(model: Path) -> None:
-        """Note that a model was found faithful, so that processes that cannot prove it may take it."""
-        try:
-            model.with_name(_PROVEN).touch()
-        except OSError as error:
-            log.warning("%s: cannot be noted as proven (%s)", model.parent, error.strerror)
+                yield path
 
     def _sound(self, folder: Path) -> Path | None:
         """Return the model in a folder, None if there is none or it is damaged."""
@@ -125,10 +115,10 @@ class OpenVinoFiles:
             log.warning("%s: cannot be read (%s); it is made again", folder, error.strerror)
         return None
 
-    def discard(self, kind: Kind) -> None:
-        """Take the model in these numbers away."""
-        for place in self._places:
-            shutil.rmtree(place / self._name(kind), ignore_errors=True)
+    @staticmethod
+    def discard(model: Path) -> None:
+        """Take a model away, if this may be written."""
+        shutil.rmtree(model.parent, ignore_errors=True)
 
     def _name(self, kind: Kind) -> str:
         """Return the name of a model's folder: another one for all that the model depends on."""
@@ -174,14 +164,20 @@ def _converted(arguments: Sequence[str]) -> None:
     # -P: or a torch.py that lies in the working folder, an archive somebody sent, would be run.
     command = [sys.executable, "-P", "-m", f"{__package__}.openvino_convert", *arguments]
     path = os.pathsep.join([str(_PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    ended = subprocess.run(
-        command,
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    tie, held = os.pipe()  # the process reads to its end, which comes when this one ends, however it does
+    try:
+        ended = subprocess.run(
+            command,
+            stdin=tie,
+            env=os.environ | {"PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    finally:
+        os.close(tie)
+        os.close(held)
     if ended.returncode:
         said = [line for line in ended.stderr.splitlines() if line.strip()]
         why = said[-1].strip()[:200] if said else f"it ended with {ended.returncode}"
