@@ -567,6 +567,30 @@ def killed(arguments: Sequence[str]) -> None:
     raise EncoderUnavailable("ended with -9")
 
 
+def test_pictures_to_calibrate_on_lie_with_what_is_cleared_after_a_kill(
+    quantised: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(quantised, tmp_path / "copy")
+    seen: list[Path] = []
+
+    def look(arguments: Sequence[str]) -> None:
+        pictures = Path(arguments[3])
+        assert np.load(pictures).shape == (2, 28, 28, 3)
+        seen.append(pictures)
+        killed(arguments)
+
+    monkeypatch.setattr(openvino_files, "_converted", look)
+    with pytest.raises(EncoderUnavailable):
+        openvino_files.OpenVinoFiles(read_checkpoint(folder)).quantised(
+            np.zeros((2, 28, 28, 3), np.uint8), exact_attention=False
+        )
+
+    (pictures,) = seen
+    assert pictures.parents[1] == folder / "openvino"
+    assert pictures.parent.name.startswith("unfinished-")
+    assert not pictures.parent.exists()
+
+
 def test_a_refused_int8_that_nobody_may_remove_hides_no_other(
     quantised: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
