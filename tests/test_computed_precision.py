@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from medsiglip_search.encoders import calibration, precision
-from medsiglip_search.encoders.calibration import divided, least_cosine
+from medsiglip_search.encoders.calibration import drawn, least_cosine
 from medsiglip_search.errors import EncoderUnavailable
+from medsiglip_search.records import PreprocessSpec
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 
@@ -59,8 +60,8 @@ def test_the_least_cosine_is_that_of_the_worst_picture() -> None:
 def test_pictures_to_prove_it_on_are_others_where_there_are_enough() -> None:
     many = [np.full((1, 1, 3), number, np.uint8) for number in range(calibration.SAMPLED)]
 
-    fit, prove = divided(many)
+    fit, prove = drawn(lambda _: many, PreprocessSpec(), "int8")
 
     assert (len(fit), len(prove)) == (calibration.CALIBRATING, calibration.PROVING) == (32, 16)
     assert not {int(each[0, 0, 0]) for each in fit} & {int(each[0, 0, 0]) for each in prove}
-    assert divided(many[:3]) == (many[:3], many[:3])
+    assert drawn(lambda _: many[:3], PreprocessSpec(), "int8") == (many[:3], many[:3])

@@ -404,16 +404,23 @@ def test_two_processes_convert_once_and_what_a_killed_one_left_goes(tmp_path: Pa
     assert sorted(path.name for path in made.parents[1].iterdir()) == [made.parent.name, "lock"]
 
 
+def children_of(process: int, program: str) -> list[Path]:
+    """Return the folders in /proc of the processes that a process has started this program in."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    folders = [Path("/proc", child) for child in children]
+    return [folder for folder in folders if program in (folder / "cmdline").read_text()]
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
 def test_a_conversion_ends_with_the_process_that_wants_it(tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path / "checkpoint")
     with subprocess.Popen([sys.executable, "-c", CONVERTING, str(folder)]) as wanting:
-        children = Path(f"/proc/{wanting.pid}/task/{wanting.pid}/children")
-        while not (converting := children.read_text().split()):
+        while not (converting := children_of(wanting.pid, "openvino_convert")):
+            assert wanting.poll() is None
             time.sleep(0.05)
         wanting.kill()
 
-    state = Path(f"/proc/{converting[0]}/stat")
+    state = converting[0] / "stat"
     while state.exists() and "Z" not in state.read_text().split():
         time.sleep(0.05)
 

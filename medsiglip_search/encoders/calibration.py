@@ -23,7 +23,7 @@ no order. Its argument is the encoder's own spec."""
 def drawn(
     sample: Sample | None, spec: PreprocessSpec, precision: str
 ) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
-    """Return the pictures to fit a reduced precision to, and those to prove it on.
+    """Return pictures to fit a reduced precision to, and those to prove it on, others if there are enough.
 
     Raises EncoderUnavailable where there are none.
     """
@@ -32,17 +32,12 @@ def drawn(
             f"precision {precision}: proves itself on the pictures of an archive; pass --precision "
             f"{precision} to index, and leave it out to ask"
         )
-    fit, prove = divided(sample(spec))
-    if not prove:
+    pictures = sample(spec)
+    if not pictures:
         raise EncoderUnavailable(
             f"precision {precision}: no picture of the archive could be read to prove it on; "
             "leave --precision out"
         )
-    return fit, prove
-
-
-def divided(pictures: Sequence[np.ndarray]) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
-    """Return the pictures to fit to, and those to prove it on: others, where there are enough."""
     if len(pictures) <= PROVING:
         return pictures, pictures
     return pictures[PROVING:], pictures[:PROVING]
