@@ -90,9 +90,6 @@ def build(service: Service) -> None:
         text = named_text(name)
         return [text, table_of(text), state_of(text)]
 
-    def edit_yaml(text: str) -> list[str]:
-        return [table_of(text), state_of(text)]
-
     def edit_table(event: gr.EventData) -> list[str]:
         text = yaml_of_table(event._data["value"])
         return [text, state_of(text)]
@@ -130,8 +127,9 @@ def build(service: Service) -> None:
 
     on(None, opened, None, [refused, controls, gallery, facets, fitting, *drawn])
     on(name.input, choose_set, name, [yaml, table, state])
-    # The first input after a tab was opened causes no event of its own.
-    on([yaml.input, yaml.blur], edit_yaml, yaml, [table, state], trigger_mode="always_last")
+    # Gradio calls input what a key writes: neither what is pasted nor what is deleted.
+    on(yaml.change, state_of, yaml, state, trigger_mode="always_last")
+    on(yaml.blur, table_of, yaml, table, trigger_mode="always_last")
     on(table.select, edit_table, None, [yaml, state], trigger_mode="always_last")
     on(gallery.input, choose_gallery, gallery, [chosen, where, facets, fitting])
     on(facets.select, filter_by, [gallery, where], [chosen, fitting], trigger_mode="always_last")

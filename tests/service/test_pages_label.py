@@ -40,8 +40,11 @@ def opened(page: Page, served: Served) -> None:
 
 def write_yaml(page: Page, text: str) -> None:
     page.get_by_role("tab", name="YAML").click()
-    page.locator("#yaml textarea").fill(text)
-    page.locator("#yaml textarea").blur()
+    box = page.locator("#yaml textarea")
+    # A click waits for the box to rest; what is written into it while it is drawn is overwritten.
+    box.click()
+    box.fill(text)
+    box.blur()
 
 
 def test_a_set_is_changed_run_downloaded_and_reviewed(
@@ -138,6 +141,18 @@ def test_the_table_and_the_yaml_say_the_same(served: Served, page: Page) -> None
     expect(page.locator("#set-state")).to_contain_text("lung: 3 labels")
     page.get_by_role("tab", name="YAML").click()
     assert 'present: ["odd: thing", "yes"]' in page.locator("#yaml textarea").input_value()
+
+
+def test_what_is_pasted_or_deleted_is_read_at_once(served: Served, page: Page) -> None:
+    opened(page, served)
+    page.get_by_role("tab", name="YAML").click()
+    page.locator("#yaml textarea").click()
+    page.keyboard.press("ControlOrMeta+A")
+    page.keyboard.insert_text(YAML)
+    expect(page.locator("#set-state")).to_contain_text("lung: 2 labels")
+    page.keyboard.press("ControlOrMeta+A")
+    page.keyboard.press("Backspace")
+    expect(page.locator("#set-state .problem")).to_be_visible()
 
 
 def test_a_reader_is_told_which_role_it_needs(closed: Served, browser: Browser) -> None:
