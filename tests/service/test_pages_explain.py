@@ -9,6 +9,7 @@ from faulty_servers import serving as serving_model
 from playwright.sync_api import Browser, Locator, Page, expect
 from serving import Served, serving
 from slow_models import talking
+from viewing import at_rest
 
 from medsiglip_search.explain.opening import Access
 from medsiglip_search.service.access.authenticating import LOCAL
@@ -100,7 +101,7 @@ def test_without_the_model_the_evidence_is_there_and_can_be_copied(
     page = context.new_page()
     with explained_by(unused_url(), demo_gallery, tmp_path) as served:
         page.goto(f"{served.url}/explain")
-        box = page.get_by_role("textbox", name="Explain the best hits for")
+        box = at_rest(page.get_by_role("textbox", name="Explain the best hits for"))
         box.fill(ASKED)
         box.press("Enter")
         expect(page.locator(".problem")).to_contain_text("The explainer failed.", timeout=WAIT_MS)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from serving import Served, serving
+from viewing import at_rest
 
 from medsiglip_search.cli import main
 from medsiglip_search.service.access.authenticating import AccessSettings
@@ -40,11 +41,8 @@ def opened(page: Page, served: Served) -> None:
 
 def write_yaml(page: Page, text: str) -> None:
     page.get_by_role("tab", name="YAML").click()
-    box = page.locator("#yaml textarea")
-    # A click waits for the box to rest; what is written into it while it is drawn is overwritten.
-    box.click()
-    box.fill(text)
-    box.blur()
+    at_rest(page.locator("#yaml textarea")).fill(text)
+    page.locator("#yaml textarea").blur()
 
 
 def test_a_set_is_changed_run_downloaded_and_reviewed(

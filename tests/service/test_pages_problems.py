@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Locator, Page, expect
 from serving import Served
-from viewing import options
+from viewing import at_rest, options
 
 
 def alert(page: Page) -> Locator:
@@ -14,8 +14,7 @@ def test_what_goes_wrong_is_told_until_it_is_put_right(served: Served, page: Pag
     page.goto(f"{served.url}/label")
     expect(page.locator("#fitting")).to_contain_text("images: the whole gallery")
     page.get_by_role("button", name="Which images").click()
-    page.wait_for_timeout(500)  # what is inside is set once more just after it is drawn
-    condition = page.get_by_label("SQL condition")
+    condition = at_rest(page.get_by_label("SQL condition"))
     condition.fill("yeer > 2000")
     condition.press("Enter")
     expect(alert(page)).to_contain_text("Cannot be answered as it stands.")
@@ -48,7 +47,7 @@ def test_whose_key_was_revoked_is_led_to_where_one_signs_in(guarded: Served, pag
     guarded.revoke(key)
     match path:
         case "/":
-            page.get_by_label("Look for").fill("melanoma")
+            at_rest(page.get_by_label("Look for")).fill("melanoma")
             page.get_by_label("Look for").press("Enter")
         case "/map":
             page.get_by_role("button", name="Choose by numbers").click()

@@ -12,6 +12,7 @@ import pytest
 from dicom_files import image_dataset, written
 from playwright.sync_api import Browser, Request
 from service_process import ServiceProcess, service_process
+from viewing import at_rest
 
 from medsiglip_search.cli import main
 from medsiglip_search.service.access.keys import KeyStore
@@ -139,7 +140,7 @@ def test_a_browser_keeps_nothing_and_asks_nobody_else(
     page.goto(watched.running.url)
     page.get_by_label("Your access key").fill(watched.first)
     page.get_by_role("button", name="Sign in").click()
-    page.get_by_label("Look for").fill(f"{CANARY} effusion")
+    at_rest(page.get_by_label("Look for")).fill(f"{CANARY} effusion")
     page.locator("input[type=file]").first.set_input_files(file)
     page.get_by_role("button", name="Search", exact=True).click()
     page.locator("img[src*='/thumbnail']").first.wait_for()

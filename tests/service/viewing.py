@@ -39,11 +39,16 @@ def own_window(served: Served, image_id: int) -> str:
     return f"{(low + high) / 2:g}%2C{high - low:g}"
 
 
+def at_rest(box: Locator) -> Locator:
+    """Return a box once it has been drawn; what is written into it before that, the page overwrites."""
+    box.click(trial=True)
+    return box
+
+
 def options(page: Page) -> None:
-    """Open the options of the page Search; what is in them is set once more just after they are drawn."""
+    """Open the options of the page Search."""
     page.get_by_role("button", name="Options").click()
-    expect(page.get_by_label("SQL condition")).to_be_visible()
-    page.wait_for_timeout(500)
+    at_rest(page.get_by_label("SQL condition"))
 
 
 def wait_for(viewer: Locator, address: str) -> None:
