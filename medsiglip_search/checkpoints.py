@@ -1,5 +1,6 @@
 """Checkpoints by name: a folder, or one of the Hugging Face hub; no pickle and no code is fetched."""
 
+import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,19 @@ CHECKPOINT_FILES = (
 
 def is_whole(folder: Path) -> bool:
     """Tell whether a checkpoint's configuration, weights and tokenizer are all there."""
-    return all(any(folder.glob(pattern)) for pattern in ("config.json", "*.safetensors", "tokenizer*"))
+    shards = [name for index in folder.glob("*.safetensors.index.json") for name in _named(index)]
+    parts = ("config.json", "*.safetensors", "tokenizer*")
+    return all(any(folder.glob(pattern)) for pattern in parts) and all(
+        (folder / name).is_file() for name in shards
+    )
+
+
+def _named(index: Path) -> set[str]:
+    """Return the files that an index of weights names; none of a damaged one, which who reads it tells."""
+    try:
+        return {str(name) for name in json.loads(index.read_bytes())["weight_map"].values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return set()
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = say_failed(str(error), error.exit_code)
     except OSError as error:
         code = say_failed(str(error), MedSiglipSearchError.exit_code)
+    except MemoryError as error:
+        told = f"{error or 'there is not the memory for it'}; close what else uses it, or pass --device cpu"
+        code = say_failed(told, MedSiglipSearchError.exit_code)
     if code == EXIT_INTERRUPTED:  # typer's answer to Ctrl-C, too
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would disturb the end
         note("Interrupted; what was stored is kept. To go on, run the same command again.")

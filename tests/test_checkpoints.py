@@ -4,8 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from checkpoints import make_checkpoint
 
-from medsiglip_search.checkpoints import Catalogue, Checkpoint, Shipped
+from medsiglip_search.checkpoints import Catalogue, Checkpoint, Shipped, is_whole
 from medsiglip_search.errors import ExplainerUnavailable
 from medsiglip_search.explain.kinds import EXPLAINERS
 
@@ -67,3 +68,15 @@ def test_a_file_is_refused_before_anything_is_searched(catalogue: Catalogue, tmp
 
     with pytest.raises(ExplainerUnavailable, match=f"this is a file; pass the folder {tmp_path}"):
         catalogue.require_known(str(tmp_path / "model.safetensors"))
+
+
+def test_a_checkpoint_is_whole_with_every_file_that_its_index_names(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "sharded", shard_bytes=100_000)
+    assert is_whole(folder)
+    shard = sorted(folder.glob("model-*.safetensors"))[1]
+
+    shard.unlink()
+
+    assert not is_whole(folder)
+    (folder / "model.safetensors.index.json").write_text("{")  # told by who reads it
+    assert is_whole(folder)

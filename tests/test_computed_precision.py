@@ -64,4 +64,5 @@ def test_pictures_to_prove_it_on_are_others_where_there_are_enough() -> None:
 
     assert (len(fit), len(prove)) == (calibration.CALIBRATING, calibration.PROVING) == (32, 16)
     assert not {int(each[0, 0, 0]) for each in fit} & {int(each[0, 0, 0]) for each in prove}
-    assert drawn(lambda _: many[:3], PreprocessSpec(), "int8") == (many[:3], many[:3])
+    for few in (3, calibration.PROVING + 1, 2 * calibration.PROVING - 1):  # of so few, all are for both
+        assert drawn(lambda _, few=few: many[:few], PreprocessSpec(), "int8") == (many[:few], many[:few])

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -18,12 +19,13 @@ from torch import nn
 from medsiglip_search.encoders.calibration import least_cosine
 from medsiglip_search.encoders.fitting import fitted
 from medsiglip_search.encoders.image_towers import gpu
-from medsiglip_search.encoders.image_towers.attention import Attention, attend, candidates, fastest, measured
+from medsiglip_search.encoders.image_towers.attention import Attention, attend, candidates, measured
 from medsiglip_search.encoders.image_towers.device import SIZES, DeviceTower
 from medsiglip_search.encoders.image_towers.device_fitting import DeviceFitter, fits_on_device
 from medsiglip_search.encoders.image_towers.eager import TorchTower
 from medsiglip_search.encoders.image_towers.fp8 import Fp8Linear, in_fp8
 from medsiglip_search.encoders.image_towers.gpu import gpu_tower
+from medsiglip_search.encoders.image_towers.measuring import fastest
 from medsiglip_search.encoders.image_towers.prepared import Prepared, batches
 from medsiglip_search.encoders.image_towers.sharing import sharing_weights
 from medsiglip_search.encoders.siglip.checkpoint import SiglipCheckpoint, read_checkpoint
@@ -422,6 +424,26 @@ def test_measuring_takes_the_towers_shape_and_leaves_torchs_settings() -> None:
     chosen = measured(2, 4, 72, torch.zeros(1))
 
     assert chosen in candidates(72)
+    assert torch.nn.attention._cur_sdpa_kernel_backends(with_priority=True) == before
+
+
+def test_two_that_prefer_at_the_same_time_leave_torchs_settings() -> None:
+    before = torch.nn.attention._cur_sdpa_kernel_backends(with_priority=True)
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with Attention("flash", 72).preferred():
+            has_begun.set()
+            may_end.wait()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    has_begun.wait()
+    threading.Timer(0.2, may_end.set).start()
+    with Attention("efficient", 72).preferred():
+        assert may_end.is_set()
+    thread.join()
+
     assert torch.nn.attention._cur_sdpa_kernel_backends(with_priority=True) == before
 
 

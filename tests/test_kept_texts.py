@@ -113,6 +113,17 @@ def test_where_nothing_can_be_written_the_encoder_is_asked_each_time(gallery: Ga
     assert len(encoder.texts) == 2
 
 
+def test_who_may_only_read_needs_no_encoder_either(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = asking(gallery, Asked()).embed_texts(TEXTS)
+
+    def forbidden(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "touch", forbidden)
+
+    np.testing.assert_array_equal(KeptTexts(gallery, must_not_load).embed_texts(TEXTS), rows)
+
+
 def test_a_gallery_with_kept_texts_is_sound(gallery: Gallery) -> None:
     asking(gallery, Asked()).embed_texts(TEXTS)
 

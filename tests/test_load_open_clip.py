@@ -196,6 +196,13 @@ def test_a_folder_of_openclip_says_to_write_the_prefix(clip: Path, biomedclip: P
         assert str(caught.value) == f"{folder}: a checkpoint of OpenCLIP; pass open_clip:{folder}"
 
 
+def test_a_config_nested_beyond_reason_beside_it_is_not_taken_for_a_siglip(own_clip: Path) -> None:
+    (own_clip / "config.json").write_text("[" * 100_000)
+
+    with pytest.raises(EncoderUnavailable, match="a checkpoint of OpenCLIP; pass open_clip:"):
+        load_encoder(own_clip, device="cpu")
+
+
 def test_a_folder_of_both_layouts_is_taken_as_it_is_named(clip: Path, tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path / "both")
     for file in clip.iterdir():
@@ -212,7 +219,7 @@ def test_an_empty_folder_has_no_configuration(tmp_path: Path) -> None:
 # Configuration
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "\xff", "[" * 100_000])
 def test_a_damaged_configuration_is_named(own_clip: Path, text: str) -> None:
     (own_clip / "open_clip_config.json").write_text(text, "latin-1")
 

@@ -311,15 +311,20 @@ def test_a_text_embedding_of_zeros_is_refused(tmp_path: Path) -> None:
     "error",
     [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("[enforce fail] DefaultCPUAllocator: not")],
 )
-def test_want_of_memory_is_a_memory_error(checkpoint: Path, error: RuntimeError) -> None:
+def test_want_of_memory_is_a_memory_error(
+    checkpoint: Path, error: RuntimeError, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder = load(checkpoint)
 
     def starve(*_: object) -> None:
         raise error
 
     encoder._model.visual.register_forward_pre_hook(starve)
+    monkeypatch.setattr(encoder._model, "encode_text", lambda *_, **__: starve())
     with pytest.raises(MemoryError, match="not the memory for so many pictures"):
         encoder.embed_images(pictures(3))
+    with pytest.raises(MemoryError, match="not the memory for so many texts"):
+        encoder.embed_texts(["effusion"])
 
 
 def test_another_way_to_prepare_pictures_shares_the_weights(checkpoint: Path) -> None:

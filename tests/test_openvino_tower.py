@@ -167,9 +167,34 @@ def test_every_way_gives_the_same_rows_in_order(
     expected = by_torch(converted).embed_images(pictures)
     monkeypatch.setattr(openvino_tower, "_ways", lambda: [way])
 
-    rows = by_openvino(converted).embed_images(pictures)
+    encoder = by_openvino(converted)
+    rows = encoder.embed_images(pictures)
 
     np.testing.assert_allclose(rows, expected, atol=1e-5)
+    assert encoder._towers.images._way == way  # type: ignore[attr-defined]
+
+
+def test_files_that_are_deleted_meanwhile_are_not_missed(own_copy: Path) -> None:
+    encoder = by_openvino(own_copy)
+    pictures = archive_pictures(5)
+    first = encoder.embed_images(pictures[:1])
+    shutil.rmtree(own_copy / "openvino")
+
+    rows = encoder.embed_images(pictures)  # so many that the ways to compute are measured
+
+    np.testing.assert_allclose(rows[:1], first, atol=1e-5)
+    np.testing.assert_allclose(rows, by_torch(own_copy).embed_images(pictures), atol=1e-5)
+
+
+def test_bf16_that_a_processor_does_not_multiply_is_slow_and_said_so(
+    converted: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(openvino_tower, "multiplies_bf16", lambda: False)
+
+    rows = load(converted, "bf16").embed_images(archive_pictures(2))
+
+    assert "does not multiply bf16, which is slow; pass --precision fp32" in caplog.text
+    assert least_cosine(rows, by_torch(converted).embed_images(archive_pictures(2))) >= 0.999
 
 
 def test_several_threads_may_embed_at_once(converted: Path) -> None:
@@ -217,7 +242,7 @@ def test_what_is_converted_computes_one_picture_after_the_other(
 ) -> None:
     convert(converted, tmp_path / "model.xml", halved=halved)
 
-    tower = OpenVinoTower(tmp_path / "model.xml", "fp32", 32, 1)
+    tower = OpenVinoTower(tmp_path / "model.xml", "fp32", 32)
     spec = PreprocessSpec(size=28)
     rows = np.concatenate([tower.pooled([picture], spec) for picture in archive_pictures(5)])
     exact = by_torch(converted).embed_images(archive_pictures(5))
@@ -507,6 +532,14 @@ def test_int8_is_calibrated_once_and_proves_itself_on_every_archive(
 
     assert load(quantised, "int8", sample).embed_images(archive_pictures(1)).shape == (1, 32)
     assert asked == [PreprocessSpec(size=28)]
+
+
+def test_an_archive_that_cannot_be_read_is_no_fault_of_openvino(quantised: Path) -> None:
+    def sample(spec: PreprocessSpec) -> Sequence[np.ndarray]:
+        raise OSError("Stale file handle")
+
+    with pytest.raises(OSError, match=r"^Stale file handle$"):
+        load(quantised, "int8", sample)
 
 
 def test_int8_bears_channels_that_stand_out(

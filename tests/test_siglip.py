@@ -346,8 +346,11 @@ def test_want_of_memory_is_a_memory_error(checkpoint: Path, error: RuntimeError)
         raise error
 
     encoder._towers.vision.register_forward_pre_hook(starve)
+    encoder._towers.text._plain.register_forward_pre_hook(starve)
     with pytest.raises(MemoryError, match="not the memory for so many pictures"):
         encoder.embed_images(pictures(3))
+    with pytest.raises(MemoryError, match="not the memory for so many texts"):
+        encoder.embed_texts(["effusion"])
 
 
 def test_a_picture_alone_and_among_others_has_one_embedding() -> None:

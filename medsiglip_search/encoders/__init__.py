@@ -142,5 +142,5 @@ def _is_siglip(folder: Path) -> bool:
     """Tell whether a folder is also a SigLIP as transformers has it: some repositories hold both layouts."""
     try:
         return bool(json.loads((folder / "config.json").read_text("utf-8"))["model_type"] == "siglip")
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False

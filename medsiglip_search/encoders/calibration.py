@@ -25,6 +25,8 @@ def drawn(
 ) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
     """Return pictures to fit a reduced precision to, and those to prove it on, others if there are enough.
 
+    Fewer than twice `PROVING` are not divided: too few would be left to fit to, and all are proven.
+
     Raises EncoderUnavailable where there are none.
     """
     if sample is None:
@@ -38,7 +40,7 @@ def drawn(
             f"precision {precision}: no picture of the archive could be read to prove it on; "
             "leave --precision out"
         )
-    if len(pictures) <= PROVING:
+    if len(pictures) < 2 * PROVING:
         return pictures, pictures
     return pictures[PROVING:], pictures[:PROVING]
 

@@ -1,7 +1,7 @@
 """What every encoder needs around a torch model: pieces of a batch, errors of memory, rows of norm 1."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import numpy as np
@@ -10,13 +10,13 @@ import torch
 T = TypeVar("T")
 
 NO_MEMORY = {
-    "CUDA error: out of memory": "the device has not the memory for so many pictures",
-    "CUBLAS_STATUS_ALLOC_FAILED": "the device has not the memory for so many pictures",
-    "DefaultCPUAllocator": "there is not the memory for so many pictures",
-    "bad_alloc": "there is not the memory for so many pictures",
-    "ailed to allocate": "there is not the memory for so many pictures",
+    "CUDA error: out of memory": "the device has",
+    "CUBLAS_STATUS_ALLOC_FAILED": "the device has",
+    "DefaultCPUAllocator": "there is",
+    "bad_alloc": "there is",
+    "ailed to allocate": "there is",
 }
-"""What torch and OpenVINO say for want of memory, where they have no type for it, and what that comes to."""
+"""What torch and OpenVINO say for want of memory, where they have no type for it, and whose that is."""
 
 
 def unit(embeddings: torch.Tensor) -> np.ndarray:
@@ -33,15 +33,20 @@ def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 @contextmanager
-def memory_error() -> Iterator[None]:
-    """Raise MemoryError for what torch raises instead."""
+def memory_error(what: str = "pictures") -> Iterator[None]:
+    """Raise MemoryError for what torch raises instead. what: of which there were too many."""
     try:
         yield
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
-        raise MemoryError("the device has not the memory for so many pictures") from None
+        raise MemoryError(f"the device has not the memory for so many {what}") from None
     except RuntimeError as error:
-        for said, meant in NO_MEMORY.items():
+        for said, whose in NO_MEMORY.items():
             if said in str(error):
-                raise MemoryError(meant) from None
+                raise MemoryError(f"{whose} not the memory for so many {what}") from None
         raise
+
+
+def current(device: torch.device) -> AbstractContextManager:
+    """Make a GPU the one that new streams and graphs are of; of a processor nothing is made."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

@@ -64,7 +64,7 @@ def _safetensors_files(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
             if not shards or not all(re.fullmatch(r"[\w.-]+\.safetensors", name) for name in shards):
                 raise ValueError("only names of safetensors files of this folder belong here")
             files = tuple(folder / name for name in shards)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise EncoderUnavailable(f"{index}: not an index of safetensors files; fetch it again") from error
         if missing := [path.name for path in files if not path.exists()]:
             raise EncoderUnavailable(

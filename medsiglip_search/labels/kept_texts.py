@@ -1,5 +1,6 @@
 """The embeddings of label sets' texts, kept beside a gallery: to label it again needs no encoder."""
 
+import contextlib
 import io
 import logging
 from collections.abc import Callable, Sequence
@@ -69,12 +70,13 @@ class KeptTexts:
                 rows, scale, checksum = kept["rows"], kept["scale"], str(kept["sha256"])
             if rows.shape != (count, self._meta.dim) or checksum != _checksum(rows, scale):
                 raise ValueError
-            path.touch()
         except FileNotFoundError:
             return None
         except Exception:  # a damaged archive raises what zlib, zipfile and NumPy raise
             log.info("%s: not as it was written; its texts are embedded again", path)
             return None
+        with contextlib.suppress(OSError):  # who may only read leaves its age as it is
+            path.touch()
         self._scale = float(scale)
         return rows
 

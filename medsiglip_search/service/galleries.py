@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medsiglip_search.encoders import Encoder, load_encoder_of
-from medsiglip_search.errors import GalleryError, GalleryOutdated, MedSiglipSearchError, Unavailable
+from medsiglip_search.errors import GalleryError, GalleryOutdated, Unavailable
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.queries import Query
 from medsiglip_search.querying.selections import Selections
@@ -20,6 +20,9 @@ from medsiglip_search.service.joining import Joiner
 from medsiglip_search.service.mapping import Maps
 
 REFRESH_S = 1.0
+
+UNREADABLE = "it cannot be read ({}); an administrator can check it with verify"
+NO_ENCODER = "its encoder cannot be loaded ({}); an administrator finds the reason in the service's log"
 
 log = logging.getLogger(__name__)
 
@@ -81,13 +84,17 @@ class OpenGallery:
 
     def open(self, encoder_of: Callable[[Gallery], Encoder]) -> None:
         """Open it; what is wrong with it becomes its problem."""
+        failed = UNREADABLE
         try:
             gallery = Gallery.open(self.path)
-            self._view = View(Searcher.open(self.path, encoder_of(gallery)))
+            failed = NO_ENCODER
+            encoder = encoder_of(gallery)
+            failed = UNREADABLE
+            self._view = View(Searcher.open(self.path, encoder))
             self.problem = None
             self.loaded.set()
-        except (MedSiglipSearchError, OSError, MemoryError) as error:
-            self._failed(error)
+        except Exception as error:  # one that ends this thread would leave every gallery as it is, for ever
+            self._failed(failed, error)
 
     def refresh(self) -> None:
         """Go to the newest version; at an older one it stays where that cannot be read."""
@@ -100,7 +107,7 @@ class OpenGallery:
                     self._view = View(newest)
             self.problem = None
         except (GalleryError, OSError) as error:
-            self._failed(error)
+            self._failed(UNREADABLE, error)
 
     def close(self) -> None:
         """Answer what waits, and end."""
@@ -114,10 +121,11 @@ class OpenGallery:
             self.refresh()
             return self.view.searcher.search_all(queries)
 
-    def _failed(self, error: BaseException) -> None:
-        problem = f"it cannot be read ({type(error).__name__}); an administrator can check it with verify"
+    def _failed(self, what: str, error: BaseException) -> None:
+        problem = what.format(type(error).__name__)
         if problem != self.problem:
-            log.warning("gallery %s: %s", self.name, problem)
+            reason = error if what is NO_ENCODER else None  # others name what is in the gallery
+            log.warning("gallery %s: %s", self.name, problem, exc_info=reason)
         self.problem = problem
 
 
@@ -169,7 +177,7 @@ class Galleries(Mapping[str, OpenGallery]):
         meta = gallery.meta
         if (key := (meta.encoder, meta.revision)) not in self._encoders:
             encoder = load_encoder_of(meta, device=self._device)
-            # Its towers are loaded, and compiled, when they are first needed: not with a user's first query.
+            # Its towers are loaded when they are first needed: not with a user's first query.
             encoder.embed_texts(["x"])
             encoder.embed_images([np.zeros((meta.spec.size, meta.spec.size, 3), np.uint8)])
             self._encoders[key] = encoder

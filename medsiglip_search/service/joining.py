@@ -27,21 +27,24 @@ class Joiner:
         self._count = count
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._is_closed = False
+        self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._serve, name="queries", daemon=True)
         self._thread.start()
 
     def ask(self, query: Query) -> Result:
         """Return the answer to `query`. Raises what answering it alone would; Unavailable after `close`."""
         answered: Future[Result] = Future()
-        if self._is_closed:
-            raise Unavailable("the service is stopping; ask again when it is back")
-        self._waiting.put((query, answered))
+        with self._closing:  # what is put after the end is never answered
+            if self._is_closed:
+                raise Unavailable("the service is stopping; ask again when it is back")
+            self._waiting.put((query, answered))
         return answered.result()
 
     def close(self) -> None:
         """Answer what waits, and end."""
-        self._is_closed = True
-        self._waiting.put(None)
+        with self._closing:
+            self._is_closed = True
+            self._waiting.put(None)
         self._thread.join()
 
     def _serve(self) -> None:

@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import pydicom.data
 import pytest
+import torch
 from checkpoints import make_checkpoint, ship
 from command_line import NOTICES, SCRIPT, Run, gradient, one_error
 from PIL import Image
 
 from medsiglip_search import __version__, terminal
 from medsiglip_search.commands.options import DECODE_TIMEOUT_S
+from medsiglip_search.encoders.siglip.text import TextTower
 from medsiglip_search.gallery import Gallery
 from medsiglip_search.images import pixel_digest
 from medsiglip_search.images.guard import Limits
@@ -437,6 +439,17 @@ def test_a_full_disk_or_a_folder_without_permission_is_one_line(
     outcome = run("index", "/proc/gallery", archive, "--encoder", checkpoint)
     assert outcome.code == 1
     assert "/proc/gallery" in one_error(outcome)
+
+
+def test_want_of_memory_is_one_line(run: Run, gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def starve(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(TextTower, "pooled", starve)
+    outcome = run("search", gallery, "effusion")
+    assert outcome.code == 1
+    told = one_error(outcome)
+    assert "not the memory for so many texts; close what else uses it, or pass --device cpu" in told
 
 
 def test_help_and_version(run: Run) -> None:

@@ -98,6 +98,32 @@ def test_one_that_cannot_be_answered_costs_no_other_its_answer(
         bad.result()
 
 
+class Late:
+    """A queue into which something is put only after `meanwhile` had its time."""
+
+    def __init__(self, queue: Any, meanwhile: threading.Thread) -> None:
+        self._queue = queue
+        self._meanwhile = meanwhile
+
+    def put(self, item: Any) -> None:
+        if item is not None:
+            self._meanwhile.start()
+            self._meanwhile.join(0.3)
+        self._queue.put(item)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
+
+
+def test_a_query_at_the_very_end_is_not_left_waiting(
+    joiner: Joiner, answering: Answering, pool: ThreadPoolExecutor
+) -> None:
+    answering.may_end.set()
+    joiner._waiting = Late(joiner._waiting, threading.Thread(target=joiner.close))  # type: ignore[assignment]
+
+    assert pool.submit(joiner.ask, 3).result(timeout=30) == 9  # type: ignore[arg-type]
+
+
 def test_what_waits_is_answered_before_the_end_and_nothing_after_it(
     joiner: Joiner, answering: Answering, pool: ThreadPoolExecutor
 ) -> None:

@@ -38,12 +38,7 @@ def multiplied_together(device: "torch.device", parameters: int) -> int:
 
 
 class ImageTower(Protocol):
-    """What turns pictures into embeddings.
-
-    batch_size: how many pictures are worth handing over at once.
-    """
-
-    batch_size: int
+    """What turns pictures into embeddings."""
 
     def pooled(self, images: Sequence[np.ndarray], spec: PreprocessSpec) -> np.ndarray:
         """Return (N, D) float32 embeddings, not of norm 1, of (H, W, 3) uint8 pictures of any sizes.

@@ -1,8 +1,8 @@
 """Attention of heads whose size is no power of two, as a short measurement finds it the fastest."""
 
-import logging
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-log = logging.getLogger(__name__)
+from medsiglip_search.encoders.image_towers.measuring import fastest
+from medsiglip_search.encoders.torch_calls import current
 
 KERNELS = {
     "flash": SDPBackend.FLASH_ATTENTION,
@@ -23,11 +24,11 @@ KERNELS = {
 WIDER = (80, 96, 128)
 """What heads may be filled up to with zeros: kernels are written for some sizes, and 72 is not among them."""
 
-AS_FAST = 1.05
-"""What takes at most so much longer than the fastest is as fast. A choice by noise would embed otherwise in
-the next process: each kernel rounds in its own way."""
-
 MEASURED_PICTURES, WARM_UPS, REPEATS = 8, 2, 5
+
+
+# Of two that prefer something at the same time, the one that ends last would leave what the other had set.
+_preferring = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,18 @@ class Attention:
     kernel: str
     head: int
 
+    def __str__(self) -> str:
+        return f"attention {self.kernel} {self.head}"
+
     @contextmanager
     def preferred(self) -> Iterator[None]:
-        """Let torch compute attention so where it can.
+        """Let torch compute attention so where it can; one thread at a time.
 
         What it prefers is one setting of the process. The math kernel stays allowed, so that what other
         threads compute meanwhile, and the kernel cannot, succeeds all the same. A kernel that cannot be run
         here is measured as that one, then, which others are faster than.
         """
-        with sdpa_kernel([KERNELS[self.kernel], SDPBackend.MATH], set_priority=True):
+        with _preferring, sdpa_kernel([KERNELS[self.kernel], SDPBackend.MATH], set_priority=True):
             yield
 
 
@@ -75,29 +79,6 @@ def candidates(size: int) -> list[Attention]:
     return [Attention(kernel, head) for head in heads for kernel in KERNELS]
 
 
-def fastest(ways: Sequence[Attention], seconds: Callable[[Attention], float]) -> Attention | None:
-    """Return the first of the fastest; None if none can be measured.
-
-    seconds: how long a way takes; raises where it does not run on this device.
-    """
-    taken = {}
-    for way in ways:
-        try:
-            taken[way] = seconds(way)
-        except Exception as error:  # of torch, of a driver: in as many types as there are kernels
-            log.debug("%s: does not run here: %s", way, error)
-    if not taken:
-        return None
-    limit = AS_FAST * min(taken.values())
-    best = next(way for way in taken if taken[way] <= limit)
-    log.info(
-        "attention: %s, of %s",
-        best,
-        ", ".join(f"{way.kernel} {way.head} {1e3 * took:.2f} ms" for way, took in taken.items()),
-    )
-    return best
-
-
 @torch.inference_mode()
 def measured(heads: int, tokens: int, size: int, like: torch.Tensor) -> Attention | None:
     """Return the fastest way for a tower's shape, on the device and in the type of `like`."""
@@ -117,4 +98,5 @@ def measured(heads: int, tokens: int, size: int, like: torch.Tensor) -> Attentio
             device.synchronize()
         return (time.perf_counter() - started) / REPEATS
 
-    return fastest(candidates(size), seconds)
+    with current(like.device):
+        return fastest(candidates(size), seconds)

@@ -13,7 +13,7 @@ from medsiglip_search.encoders.fitting import check, fitted
 from medsiglip_search.encoders.image_towers.attention import Attention
 from medsiglip_search.encoders.image_towers.device_fitting import DeviceFitter, fits_on_device
 from medsiglip_search.encoders.image_towers.prepared import Backend, Prepared, batches
-from medsiglip_search.encoders.torch_calls import memory_error
+from medsiglip_search.encoders.torch_calls import current, memory_error
 from medsiglip_search.records import PreprocessSpec
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class DeviceTower:
         self._computing = threading.Lock()
         self._streams = streams or torch.get_device_module(self._device)
         self._pinned = self._device.type == "cuda"
-        with self._current():
+        with current(self._device):
             self._copying = self._streams.Stream()
         self._slots: list[Slot] = []
         self._under_way = self.batch_size
@@ -88,7 +88,7 @@ class DeviceTower:
         """See `ImageTower`. After a MemoryError, batches are smaller than that which it was raised for."""
         for image in images:
             check(image)
-        with self._computing, self._current():
+        with self._computing, current(self._device):
             try:
                 with memory_error(), self._preferred():
                     return self._rows(images, spec)
@@ -166,9 +166,6 @@ class DeviceTower:
             ]
             self._streams.synchronize(self._device)  # zeros would follow what the other stream copies there
         return self._slots
-
-    def _current(self) -> AbstractContextManager:
-        return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
 
     def _preferred(self) -> AbstractContextManager:
         return self._attention.preferred() if self._attention is not None else nullcontext()

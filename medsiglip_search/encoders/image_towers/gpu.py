@@ -31,8 +31,8 @@ def gpu_tower(tower: "VisionTower", precision: Computed, sample: Sample | None) 
     if precision != "fp8":
         return _on_device(tower)
     _, pictures = drawn(sample, tower.spec, precision)
-    expected = TorchTower(tower, len(pictures)).pooled(pictures, tower.spec)
     try:
+        expected = TorchTower(tower, len(pictures)).pooled(pictures, tower.spec)
         reduced = _on_device(in_fp8(tower))
         # As many as make a whole batch, for those are run otherwise than few.
         places = [place % len(pictures) for place in range(max(len(pictures), reduced.batch_size))]

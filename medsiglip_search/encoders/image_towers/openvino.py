@@ -18,6 +18,7 @@ import torch
 
 from medsiglip_search.encoders.calibration import FAITHFUL, Sample, drawn, least_cosine, unfaithful
 from medsiglip_search.encoders.fitting import check, fitted
+from medsiglip_search.encoders.image_towers.measuring import fastest
 from medsiglip_search.encoders.image_towers.openvino_files import OpenVinoFiles
 from medsiglip_search.encoders.image_towers.openvino_library import EXTRA, core, is_installed, openvino
 from medsiglip_search.encoders.precision import Computed
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from medsiglip_search.encoders.siglip.checkpoint import SiglipCheckpoint
 
 log = logging.getLogger(__name__)
-
-AS_FAST = 1.05
-"""What takes at most so much longer than the fastest is as fast, and the first of those is chosen."""
 
 WORTH_MEASURING = 4
 """Pictures handed over together from which on the ways to compute are compared, once on each machine."""
@@ -51,10 +49,9 @@ class Way:
 class OpenVinoTower:
     """An `ImageTower` that OpenVINO runs. For any thread."""
 
-    def __init__(self, model: Path, precision: Computed, dim: int, batch_size: int) -> None:
+    def __init__(self, model: Path, precision: Computed, dim: int) -> None:
         """model: the .xml file. precision: as which numbers it computes what is not in int8."""
-        self.batch_size = batch_size
-        self._model = model
+        self._model = core().read_model(model)  # its files may be gone when it is compiled again
         self._precision = "f32" if precision == "fp32" or not multiplies_bf16() else "bf16"
         self._dim = dim
         self._computing = threading.Lock()
@@ -93,23 +90,15 @@ class OpenVinoTower:
         return rows
 
     def _compiled(self, way: Way) -> Any:
-        model = core().read_model(self._model)
+        model = self._model.clone()
         model.reshape([way.batch, *list(model.input().partial_shape)[1:]])
         options = {"INFERENCE_PRECISION_HINT": self._precision, "NUM_STREAMS": str(way.together)}
         return openvino().AsyncInferQueue(core().compile_model(model, "CPU", options), way.together)
 
     def _choose(self, images: Sequence[np.ndarray], spec: PreprocessSpec) -> None:
         """Go on in the fastest way for these pictures, and note it for the next process."""
-        seconds: dict[Way, float] = {}
-        for way in _ways():
-            try:
-                seconds[way] = self._measured(way, images, spec)
-            except Exception as error:  # most likely of memory: another way takes less
-                log.debug("%s: does not run here: %s", way, error)
-        # By noise alone the next process would choose another, which rounds in its own way.
-        best = next((way for way in seconds if seconds[way] <= AS_FAST * min(seconds.values())), Way())
+        best = fastest(_ways(), lambda way: self._measured(way, images, spec)) or Way()
         self._way, self._queue = best, None
-        log.debug("%s, the fastest of %s", best, seconds)
         try:
             write_file(self._choice, json.dumps(asdict(best)).encode())
         except OSError:
@@ -178,17 +167,12 @@ def _unavailable() -> Iterator[None]:
     """Raise EncoderUnavailable for what OpenVINO raises, which has no types of its own."""
     try:
         yield
-    except (ImportError, RuntimeError, OSError) as error:
+    except (ImportError, RuntimeError, OSError, MemoryError) as error:
         raise EncoderUnavailable(f"OpenVINO does not run here ({first_line(error)})") from error
 
 
-@_unavailable()
 def load(
-    checkpoint: "SiglipCheckpoint",
-    precision: Computed,
-    full: Computed,
-    sample: Sample | None,
-    batch_size: int,
+    checkpoint: "SiglipCheckpoint", precision: Computed, full: Computed, sample: Sample | None
 ) -> OpenVinoTower:
     """Return the vision tower of a checkpoint in fp32, bf16 or int8.
 
@@ -196,22 +180,27 @@ def load(
     sample: pictures to calibrate int8 on, and to prove it on each time.
     Raises EncoderUnavailable where it cannot be converted or run, or int8 changes embeddings too much.
     """
-    files = OpenVinoFiles(checkpoint)
-
-    def tower(model: Path, precision: Computed) -> OpenVinoTower:
-        return OpenVinoTower(model, precision, checkpoint.dim, batch_size)
-
-    def in_full() -> OpenVinoTower:
-        # Rounded to float16 before bfloat16, weights lose nothing more, and take half the room.
-        return tower(files.full("fp16" if full == "bf16" else "fp32"), full)
-
     if precision != "int8":
-        return in_full()
-    fit, prove = drawn(sample, checkpoint.spec, precision)
-    expected = in_full().pooled(prove, checkpoint.spec)
+        with _unavailable():
+            return _in_full(OpenVinoFiles(checkpoint), checkpoint, full)
+    fit, prove = drawn(sample, checkpoint.spec, precision)  # what the archive raises is no fault of OpenVINO
+    with _unavailable():
+        return _in_int8(checkpoint, full, fit, prove)
+
+
+def _in_full(files: OpenVinoFiles, checkpoint: "SiglipCheckpoint", full: Computed) -> OpenVinoTower:
+    # Rounded to float16 before bfloat16, weights lose nothing more, and take half the room.
+    return OpenVinoTower(files.full("fp16" if full == "bf16" else "fp32"), full, checkpoint.dim)
+
+
+def _in_int8(
+    checkpoint: "SiglipCheckpoint", full: Computed, fit: Sequence[np.ndarray], prove: Sequence[np.ndarray]
+) -> OpenVinoTower:
+    files = OpenVinoFiles(checkpoint)
+    expected = _in_full(files, checkpoint, full).pooled(prove, checkpoint.spec)
 
     for model in _int8_models(files, checkpoint, fit):
-        reduced = tower(model, full)
+        reduced = OpenVinoTower(model, full, checkpoint.dim)
         cosine = least_cosine(reduced.pooled(prove, checkpoint.spec), expected)
         log.info("int8: the least cosine of %d pictures with %s is %.5f", len(prove), full, cosine)
         if cosine >= FAITHFUL:

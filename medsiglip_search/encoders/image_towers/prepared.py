@@ -146,8 +146,10 @@ class Graphed:
         torch.cuda.current_stream().wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
         # What other threads do on the GPU meanwhile is none of the graph's.
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+        # Without a stream it takes one that is made once for the process, of whichever GPU was current then.
+        with torch.cuda.graph(self._graph, stream=aside, capture_error_mode="thread_local"):
             self._rows = module(self._batch)
+        self._rows.zero_()  # or those of the capture would do for what is not replayed
         if F.cosine_similarity(self(batch).float(), expected.float()).min() < SAME:
             raise RuntimeError("replayed, it gives other rows")
 

@@ -10,7 +10,7 @@ from torch import nn
 from medsiglip_search.encoders.image_towers import handed_over, multiplied_together
 from medsiglip_search.encoders.image_towers.eager import TorchTower
 from medsiglip_search.encoders.open_clip.text import Tokens
-from medsiglip_search.encoders.torch_calls import chunks, unit
+from medsiglip_search.encoders.torch_calls import chunks, memory_error, unit
 from medsiglip_search.encoders.two_towers import TwoTowers
 from medsiglip_search.encoders.weights import Weights
 from medsiglip_search.records import PreprocessSpec
@@ -57,7 +57,9 @@ class OpenClipEncoder(TwoTowers):
         device = next(self._model.parameters()).device
         rows = [np.empty((0, self.dim), np.float32)]
         for chunk in chunks(texts, self._together):
-            rows.append(unit(self._model.encode_text(self._tokens.ids(chunk).to(device), normalize=False)))
+            with memory_error("texts"):
+                ids = self._tokens.ids(chunk).to(device)
+                rows.append(unit(self._model.encode_text(ids, normalize=False)))
         return np.concatenate(rows)
 
 

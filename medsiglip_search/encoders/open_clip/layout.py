@@ -1,12 +1,12 @@
 """What the files of an OpenCLIP checkpoint say; needs no torch."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medsiglip_search.checkpoints import Catalogue
+from medsiglip_search.encoders.checkpoint_json import read_json
 from medsiglip_search.errors import EncoderUnavailable
 
 CONFIG = "open_clip_config.json"
@@ -47,7 +47,7 @@ def read_config(folder: Path) -> Config:
     path = folder / CONFIG
     if not path.is_file():
         raise EncoderUnavailable(_not_open_clip(folder))
-    content = _read_json(path)
+    content = read_json(path)
     model, preprocess = content.get("model_cfg"), content.get("preprocess_cfg") or {}
     if not isinstance(model, dict) or not isinstance(preprocess, dict):
         raise EncoderUnavailable(f"{path}: no model_cfg of an OpenCLIP model; fetch it again")
@@ -118,7 +118,7 @@ def _fetched(folder: Path, hub_id: str, what: str, catalogue: Catalogue) -> Path
 
 
 def _model_type(path: Path) -> str | None:
-    return str(_read_json(path).get("model_type")) if path.is_file() else None
+    return str(read_json(path).get("model_type")) if path.is_file() else None
 
 
 def _not_open_clip(folder: Path) -> str:
@@ -128,13 +128,3 @@ def _not_open_clip(folder: Path) -> str:
         return f"{folder}: no {CONFIG}; pass the folder of a whole OpenCLIP checkpoint"
     advice = "pass it without open_clip:" if kind == "siglip" else "OpenCLIP's own layout is needed"
     return f"{folder}: no {CONFIG}, but a checkpoint of transformers, architecture {kind!r}; {advice}"
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise EncoderUnavailable(f"{path}: cannot be read as JSON; fetch it again") from error
-    if not isinstance(value, dict):
-        raise EncoderUnavailable(f"{path}: not a JSON object; fetch it again")
-    return value

@@ -1,6 +1,5 @@
 """A checkpoint folder of the published SigLIP layout, read and checked; each tower is loaded by itself."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from transformers import (
     SiglipVisionModel,
 )
 
+from medsiglip_search.encoders.checkpoint_json import read_json
 from medsiglip_search.encoders.weights import Weights, read_weights
 from medsiglip_search.errors import EncoderUnavailable
 from medsiglip_search.records import PreprocessSpec
@@ -103,21 +103,11 @@ def _check_architecture(folder: Path) -> None:
     path = folder / "config.json"
     if not path.is_file():
         raise EncoderUnavailable(f"{folder}: no config.json; pass the folder of a whole SigLIP checkpoint")
-    architecture = _read_json(path).get("model_type")
+    architecture = read_json(path).get("model_type")
     if architecture != "siglip":
         raise EncoderUnavailable(
             f"{path}: a checkpoint of architecture {architecture!r}; this loader takes SigLIP ('siglip') only"
         )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise EncoderUnavailable(f"{path}: cannot be read as JSON; fetch it again") from error
-    if not isinstance(value, dict):
-        raise EncoderUnavailable(f"{path}: not a JSON object; fetch it again")
-    return value
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -200,7 +190,7 @@ def _spec(folder: Path, vision: SiglipVisionConfig) -> PreprocessSpec:
     preprocessor_config.json also names a resize; it is not the one of the training.
     """
     path = folder / "preprocessor_config.json"
-    normalisation = _read_json(path) if path.is_file() else {}
+    normalisation = read_json(path) if path.is_file() else {}
     try:
         size = {int(side) for side in np.ravel(vision.image_size)}
         mean, std = (

@@ -79,7 +79,8 @@ class SiglipEncoder(TwoTowers):
         tower = self._towers.text
         rows = [np.empty((0, self.dim), np.float32)]
         for chunk in chunks(texts, self._towers.torch_together):
-            rows.append(unit(tower.pooled(self.tokenize(chunk))))
+            with memory_error("texts"):
+                rows.append(unit(tower.pooled(self.tokenize(chunk))))
         return np.concatenate(rows)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:

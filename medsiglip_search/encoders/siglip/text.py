@@ -8,6 +8,7 @@ from torch import nn
 from transformers import SiglipTextModel
 
 from medsiglip_search.encoders.image_towers.prepared import Prepared, batches
+from medsiglip_search.encoders.torch_calls import current
 
 SIZES = (1, 8, 32)
 """Texts of a batch on a GPU: each is a CUDA graph, for a GPU is done sooner than it can be told."""
@@ -30,7 +31,7 @@ class TextTower:
         if self._sizes is None:
             return self._plain(ids.to(self._device)).float().cpu()
         rows = []
-        with self._computing:
+        with self._computing, current(self._device):
             start = 0
             for count, size in batches(len(ids), self._sizes):
                 part = ids[start : start + count]

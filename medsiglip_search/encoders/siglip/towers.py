@@ -88,9 +88,11 @@ class SiglipTowers:
         if not openvino.is_for(self._precision):
             if not openvino_library.is_installed():
                 log.warning("%s; to install it: %s", WHAT_IT_BRINGS, EXTRA)
+            elif self._precision == "bf16":
+                log.warning("this processor does not multiply bf16, which is slow; pass --precision fp32")
             return None
         try:
-            return openvino.load(self._checkpoint, self._precision, self._full, self._sample, self.batch_size)
+            return openvino.load(self._checkpoint, self._precision, self._full, self._sample)
         except EncoderUnavailable as error:
             if self._precision == "int8":
                 raise
