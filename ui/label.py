@@ -36,6 +36,7 @@ def build(service: Service) -> None:
     frame.header(service)
     first = named_text(FIRST_SET)
     chosen, job_id, queue = gr.State({}), gr.State(""), gr.State(None)
+    on_page = gr.JSON(visible=False)
     refused = gr.HTML(visible=False, apply_default_css=False)
     with gr.Column(visible=False, elem_classes="labelling") as controls:
         with gr.Row():
@@ -105,10 +106,13 @@ def build(service: Service) -> None:
         return _count(service, caller_of(request), _run(filters, where), gallery)
 
     def start(
-        yaml: str, group_by: Any, gallery: str, filters: Filters, where: str, request: gr.Request
+        yaml: str, group_by: Any, gallery: str, where: str, on_page: Mapping[str, Any], request: gr.Request
     ) -> list[Any]:
         caller = caller_of(request)
-        job = labelling.start(service, caller, gallery, _run(filters, where, yaml, group_by or None))
+        text = yaml if on_page["table"] is None else yaml_of_table(on_page["table"])
+        job = labelling.start(
+            service, caller, gallery, _run(on_page["filters"], where, text, group_by or None)
+        )
         return _drawn(service, caller, job)
 
     def tick(job_id: str, request: gr.Request) -> list[Any]:
@@ -134,7 +138,7 @@ def build(service: Service) -> None:
     on(gallery.input, choose_gallery, gallery, [chosen, where, facets, fitting])
     on(facets.select, filter_by, [gallery, where], [chosen, fitting], trigger_mode="always_last")
     on([where.submit, where.blur], filter_in_sql, images, fitting)
-    on(go.click, start, [yaml, group_by, *images], drawn)
+    on(go.click, start, [yaml, group_by, gallery, where, on_page], drawn, js=script("label_run.js"))
     on(timer.tick, tick, job_id, drawn)
     on(progress.select, act, job_id, drawn)
     on(review.select, answer, queue, [queue, review])

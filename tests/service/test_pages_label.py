@@ -11,6 +11,7 @@ from serving import Served, serving
 from viewing import at_rest
 
 from medsiglip_search.cli import main
+from medsiglip_search.gallery import Gallery
 from medsiglip_search.service.access.authenticating import AccessSettings
 from medsiglip_search.service.reviews import read_reviews
 from ui.label_sets import table_of, yaml_of_table
@@ -139,6 +140,26 @@ def test_the_table_and_the_yaml_say_the_same(served: Served, page: Page) -> None
     expect(page.locator("#set-state")).to_contain_text("lung: 3 labels")
     page.get_by_role("tab", name="YAML").click()
     assert 'present: ["odd: thing", "yes"]' in page.locator("#yaml textarea").input_value()
+
+
+def test_a_run_takes_what_the_page_shows_at_that_moment(
+    served: Served, page: Page, demo_gallery: Path
+) -> None:
+    opened(page, served)
+    page.get_by_role("button", name="Which images").click()
+    at_rest(page.locator("fieldset[data-column=modality]").get_by_label("CR")).check()
+    page.get_by_role("textbox", name="Label", exact=True).first.fill("renamed")
+    page.get_by_role("button", name="Label", exact=True).click()
+
+    first = page.locator(".label-results tbody tr").first
+    expect(first).to_have_attribute("data-label", "renamed")
+    cells = first.locator(".number").all_inner_texts()
+    count = len(Gallery.open(demo_gallery).select("modality = 'CR'"))
+    assert sum(int(cell.split()[0]) for cell in cells[:3]) == count < 90
+
+    write_yaml(page, YAML)
+    page.get_by_role("button", name="Label", exact=True).click()
+    expect(page.locator(".label-results tbody tr")).to_have_count(2)
 
 
 def test_what_is_pasted_or_deleted_is_read_at_once(served: Served, page: Page) -> None:

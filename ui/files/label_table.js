@@ -13,9 +13,15 @@ function told() {
   return {name: field(table, 'name').value, mode: field(table, 'mode').value, rows};
 }
 function changed(wait) {
+  element.querySelector('.label-table').dataset.isNewer = '';
   clearTimeout(timer);
   timer = setTimeout(() => trigger('select', {index: 0, value: told()}), wait);
 }
+document.addEventListener('input', (event) => {
+  if (event.target.closest('#yaml')) delete element.querySelector('.label-table').dataset.isNewer;
+});
+// What a run takes: the table, if it was changed after the YAML.
+window.labelTable = () => (element.querySelector('.label-table').dataset.isNewer === '' ? told() : null);
 element.addEventListener('input', (event) => {
   if (event.target.name === 'mode') element.querySelector('.label-table').dataset.mode = event.target.value;
   changed(400);
