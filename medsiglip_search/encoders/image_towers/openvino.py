@@ -156,10 +156,12 @@ def is_for(precision: Computed) -> bool:
             raise EncoderUnavailable(f"precision int8: needs OpenVINO and NNCF; run {EXTRA}")
         return False
     try:
-        return precision != "bf16" or multiplies_bf16()
+        if precision != "bf16" or multiplies_bf16():
+            return True
+        log.warning("this processor does not multiply bf16, which is slow; pass --precision fp32")
     except (ImportError, RuntimeError) as error:
         log.warning("OpenVINO does not run here (%s)", first_line(error))
-        return False
+    return False
 
 
 @contextmanager

@@ -88,8 +88,6 @@ class SiglipTowers:
         if not openvino.is_for(self._precision):
             if not openvino_library.is_installed():
                 log.warning("%s; to install it: %s", WHAT_IT_BRINGS, EXTRA)
-            elif self._precision == "bf16":
-                log.warning("this processor does not multiply bf16, which is slow; pass --precision fp32")
             return None
         try:
             return openvino.load(self._checkpoint, self._precision, self._full, self._sample)
