@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 from playwright.sync_api import Page, expect
 from serving import Served
+from viewing import at_rest
 
 from medsiglip_search.service.access.authenticating import LOCAL
 from medsiglip_search.service.mapping import Area
@@ -155,7 +156,7 @@ def test_by_keyboard_a_map_is_moved_coloured_and_chosen_from(served: Served, pag
     page.wait_for_function(f"Object.keys(({COLOURS})()).length >= 4")  # what is drawn is not empty again
     page.get_by_role("button", name="Choose by numbers").press("Enter")
     for label, value in (("x from", 0), ("x to", 40), ("y from", 10), ("y to", 100)):
-        page.get_by_role("spinbutton", name=label).fill(str(value))
+        at_rest(page.get_by_role("spinbutton", name=label)).fill(str(value))
     page.screenshot(path=artefacts / "map-800.png", full_page=True)
     page.get_by_role("button", name="Choose what lies between").press("Enter")
     expected = int(Area(((0.0, 0.1), (0.4, 1.0))).holds(view.maps.projection("pca").unit()).sum())
