@@ -19,6 +19,14 @@ _DRAWN = """(image) => {
   return canvas.toDataURL('image/png').split(',')[1];
 }"""
 
+FRAMES = 10
+"""Frames in which Gradio sets what it has just drawn, with room to spare."""
+
+_FRAMES = """(count) => new Promise((done) => {
+  const next = () => (count-- ? requestAnimationFrame(next) : done());
+  next();
+})"""
+
 
 def images_of(served: Served, where: str) -> list[int]:
     """Return the image_ids of the demo gallery that fit, ascending."""
@@ -41,7 +49,8 @@ def own_window(served: Served, image_id: int) -> str:
 
 def at_rest(box: Locator) -> Locator:
     """Return a box once it has been drawn; what is written into it before that, the page overwrites."""
-    box.click(trial=True)
+    box.click(trial=True)  # waits until it is there, and in its place
+    box.page.evaluate(_FRAMES, FRAMES)
     return box
 
 
