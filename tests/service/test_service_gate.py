@@ -221,7 +221,7 @@ def test_a_problem_names_the_columns_that_there_are(served: Served) -> None:
 
 
 def test_somebody_who_asks_too_often_is_told_when_to_come_again(demo_gallery: Path, tmp_path: Path) -> None:
-    limits = ServiceLimits(requests_per_minute=60, burst=5)
+    limits = ServiceLimits(requests_per_minute=1, burst=5)
     with serving(
         {"demo": demo_gallery}, tmp_path / "state", AccessSettings(keys=True), limits=limits
     ) as running:
